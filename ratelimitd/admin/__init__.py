@@ -10,7 +10,7 @@ from .http import Page, PageRequest, PageTable
 from .live import Document, Feed, LiveAccess, LiveView, live_off
 from .live_query import Watched
 from .pages import debug_pages, gateway_pages, metrics_pages, service_pages
-from .peers import HASHED, KEYS_HEADER, NotTogetherError, Together, live_pages, page_of, peer_pages
+from .peers import HASHED, KEYS_HEADER, AllReplicas, NotTogetherError, live_pages, page_of, peer_pages
 from .reused import REUSE_BYTES, Reused
 from .server import BODY_BYTES, HTTP_MOST, STREAMS, Clients, PageListener, Pages, listen, port_bytes
 from .stats import statsd_text
@@ -24,6 +24,7 @@ __all__ = [
     "PEEK",
     "REUSE_BYTES",
     "STREAMS",
+    "AllReplicas",
     "Clients",
     "Control",
     "DecisionSwitch",
@@ -40,7 +41,6 @@ __all__ = [
     "Pages",
     "Reused",
     "Switched",
-    "Together",
     "Token",
     "TokenError",
     "TokenFile",

@@ -28,7 +28,7 @@ class NotTogetherError(Exception):
     """The replicas cannot be merged for this caller; the text says why, and what to set."""
 
 
-class Together(Protocol):
+class AllReplicas(Protocol):
     """All replicas."""
 
     async def all_of(self, kind: str, query: Mapping[str, str], plain: bool) -> Document | None:
@@ -53,11 +53,11 @@ class PeerAccess(LiveAccess):
         return self._token.refusal(request) or request.headers.get(KEYS_HEADER, "").lower() != HASHED
 
 
-def live_pages(view: LiveView, access: LiveAccess, hub: Hub, together: Together) -> PageTable:
+def live_pages(view: LiveView, access: LiveAccess, hub: Hub, replicas: AllReplicas) -> PageTable:
     """Return the table of the live view, of this replica and of all of them."""
     answers = live_answers(view, hub)
-    of_all = {f"/live/{kind}": _of_all(kind, answers[f"/live/{kind}"], together) for kind in READERS}
-    more = {"/live/what-if": _what_if(view, together), "/live/replicas": _replicas(together)}
+    of_all = {f"/live/{kind}": _of_all(kind, answers[f"/live/{kind}"], replicas) for kind in READERS}
+    more = {"/live/what-if": _what_if(view, replicas), "/live/replicas": _replicas(replicas)}
     return table_of({**answers, **of_all, **more}, access)
 
 
@@ -80,7 +80,7 @@ async def page_of(view: LiveView, kind: str, query: Mapping[str, str], *, plain:
     return await pages[kind]()
 
 
-def _of_all(kind: str, one: Answer, together: Together) -> Answer:
+def _of_all(kind: str, one: Answer, replicas: AllReplicas) -> Answer:
     """Answer ``all=1`` with the merged page, and any other query with that of this replica."""
 
     async def answer(raw: str, plain: bool) -> PageResponse:
@@ -89,7 +89,7 @@ def _of_all(kind: str, one: Answer, together: Together) -> Answer:
             return await one(raw, plain)
         query = _query(kind, given)
         try:
-            found = await together.all_of(kind, query, plain)
+            found = await replicas.all_of(kind, query, plain)
         except NotTogetherError as error:
             return as_json(403, {"error": str(error)})
         return unknown(query["id"]) if found is None else await document(found)
@@ -97,11 +97,11 @@ def _of_all(kind: str, one: Answer, together: Together) -> Answer:
     return answer
 
 
-def _what_if(view: LiveView, together: Together) -> Answer:
+def _what_if(view: LiveView, replicas: AllReplicas) -> Answer:
     """Replay the hits of this replica, or with ``all=1`` those of all that share a counter."""
 
     async def merged(limit_id: str, plain: bool) -> Document | None:
-        found = await together.all_of("limit", {"id": limit_id}, plain)
+        found = await replicas.all_of("limit", {"id": limit_id}, plain)
         if found is not None and found["counters"] != "shared":
             raise ValueError(
                 "each replica has counters of its own in memory: replay the hits of one replica, without all=1"
@@ -133,9 +133,9 @@ def _query(kind: str, given: list[tuple[str, str]]) -> dict[str, str]:
     return dict(rest)
 
 
-def _replicas(together: Together) -> Answer:
+def _replicas(replicas: AllReplicas) -> Answer:
     async def answer(raw: str, plain: bool) -> PageResponse:  # noqa: ARG001 -- an ``Answer``
         no_query("/live/replicas")(raw)
-        return await document(await together.replicas())
+        return await document(await replicas.replicas())
 
     return answer

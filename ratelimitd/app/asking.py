@@ -98,7 +98,7 @@ def _there(overview: bytes | None) -> bytes:
 
 async def _document(endpoint: Endpoint, question: Question) -> bytes | None:
     """Return the body of a page, None if the replica does not have it."""
-    query = f"?{urlencode(question.query)}" if question.query else ""
+    query = f"?{urlencode(question.query, errors='surrogateescape')}" if question.query else ""
     headers = [(b"Authorization", b"Bearer " + question.token), *([HASHED_KEYS] if question.hashed else [])]
     try:
         status, _, body = await fetch(

@@ -20,7 +20,7 @@ _WHITE: Final = re.compile(r"[ \t\n\r]*")
 def decoded(body: bytes) -> Any:
     """Decode a JSON text; members of its object, and items of lists among them, are decoded one by one.
 
-    Raises ValueError. For a thread: between two pieces another one gets its turn.
+    Raises ValueError, also for NaN and Infinity. For a thread: between two pieces another one gets its turn.
     """
     text = body.decode()
     at = _space(text, 0)

@@ -7,11 +7,11 @@ from typing import Any, Final, TypeVar
 
 from ratelimitd import live as model
 from ratelimitd.admin import (
+    AllReplicas,
     Document,
     Hub,
     LiveAccess,
     PageTable,
-    Together,
     TokenGuard,
     Topics,
     Watched,
@@ -200,11 +200,11 @@ def _of_one(slices: Generator[None, None, Document]) -> Generator[None, None, Do
     return {**made, "exact": False, "note": f"{OF_ONE}; {made['note']}"}
 
 
-def live_table(view: LiveService | None, guard: TokenGuard | None, together: Together | None) -> PageTable:
-    """Return the pages of the live view, also while it is off; ``together``: all replicas."""
-    if view is None or together is None:
+def live_table(view: LiveService | None, guard: TokenGuard | None, replicas: AllReplicas | None) -> PageTable:
+    """Return the pages of the live view, also while it is off; ``replicas``: all of them."""
+    if view is None or replicas is None:
         return live_off()
-    return live_pages(view, LiveAccess(guard), view.hub, together)
+    return live_pages(view, LiveAccess(guard), view.hub, replicas)
 
 
 def _now() -> int:

@@ -64,7 +64,7 @@ class Asked(NamedTuple):
     answer: Answer | NoAnswerError
 
 
-class Found(NamedTuple):
+class Addresses(NamedTuple):
     """The addresses of other replicas, and the names that have none."""
 
     endpoints: tuple[Endpoint, ...]
@@ -101,7 +101,7 @@ class Replicas:
         self._same_hashes = same_hashes
         self._turn = asyncio.Lock()
         self._late: dict[Endpoint, Asked] = {}
-        self._found = Found((), ())
+        self._found = Addresses((), ())
         self._found_at = -inf
 
     async def replicas(self) -> Document:
@@ -109,8 +109,8 @@ class Replicas:
         overview = await self._overview(plain=False)
         async with self._turn:
             asked = await self._ask_all("overview", {}, plain=False)
-            together = await asyncio.to_thread(_together, "overview", overview, overview, asked, {})
-        told = {"configured": bool(self._peers), "replicas": together.rows}
+            made = await asyncio.to_thread(_merged, "overview", overview, overview, asked, {})
+        told = {"configured": bool(self._peers), "replicas": made.rows}
         return {"version": overview["version"], "time": overview["time"], **told}
 
     async def all_of(self, kind: str, query: Mapping[str, str], plain: bool) -> Document | None:
@@ -125,11 +125,11 @@ class Replicas:
             wide = self._wide(kind, query, await self._addresses())
             overview, own = await self._overview(plain=plain), await self._own(kind, wide, plain)
             asked = await self._ask_all(kind, wide, plain=plain)
-            together = await asyncio.to_thread(_together, kind, overview, own, asked, query)
-        if together.document is None:
+            made = await asyncio.to_thread(_merged, kind, overview, own, asked, query)
+        if made.document is None:
             return None
         counters = "shared" if overview["store"]["kind"] == "redis" else "each"
-        return {**together.document, "counters": counters, "replicas": together.rows}
+        return {**made.document, "counters": counters, "replicas": made.rows}
 
     async def _overview(self, *, plain: bool) -> Document:
         overview = await self._own("overview", {}, plain)
@@ -137,7 +137,7 @@ class Replicas:
             raise RuntimeError("every replica has an overview")
         return overview
 
-    def _wide(self, kind: str, query: Mapping[str, str], found: Found) -> Mapping[str, str]:
+    def _wide(self, kind: str, query: Mapping[str, str], found: Addresses) -> Mapping[str, str]:
         """Return the query for each replica: of limits the first rows, since which are first of all is seen later."""
         if kind != "limits":
             return query
@@ -169,7 +169,7 @@ class Replicas:
                 self._late[endpoint] = asked
             return asked
 
-    async def _addresses(self) -> Found:
+    async def _addresses(self) -> Addresses:
         """Return the addresses of PEERS now, or of some seconds ago."""
         clock = asyncio.get_running_loop().time
         if clock() - self._found_at >= RESOLVED_SECONDS:
@@ -179,11 +179,11 @@ class Replicas:
             if len(endpoints) > MOST:
                 failed = NoAnswerError(State.FAILED, f"PEERS has more than {MOST} addresses, and these are not asked")
                 lacking.append(Asked(f"{len(endpoints) - MOST} more", failed))
-            self._found, self._found_at = Found(tuple(endpoints[:MOST]), tuple(lacking)), clock()
+            self._found, self._found_at = Addresses(tuple(endpoints[:MOST]), tuple(lacking)), clock()
             self._late.clear()
         return self._found
 
-    async def _resolved(self, peer: PeerName) -> Found:
+    async def _resolved(self, peer: PeerName) -> Addresses:
         port = peer.port or self._port
         try:
             async with asyncio.timeout(SECONDS):
@@ -195,25 +195,25 @@ class Replicas:
         else:
             name = peer.host.removesuffix(".")
             of = partial(Endpoint, port=port, tls=self._tls is not None, server_name=name)
-            return Found(tuple(of(address) for address in addresses), ())
-        return Found((), (Asked(str(Endpoint(peer.host, port)), error),))
+            return Addresses(tuple(of(address) for address in addresses), ())
+        return Addresses((), (Asked(str(Endpoint(peer.host, port)), error),))
 
 
-def _most(found: Found) -> int:
+def _most(found: Addresses) -> int:
     """Return the bytes of an answer."""
     return min(ANSWER_BYTES, TOGETHER_BYTES // max(1, len(found.endpoints)))
 
 
-class Together(NamedTuple):
+class Merged(NamedTuple):
     """What replicas answered: one document, None if none has it, and a row of each replica."""
 
     document: Document | None
     rows: list[Document]
 
 
-def _together(
+def _merged(
     kind: str, overview: Document, own: Document | None, asked: Sequence[Asked], query: Mapping[str, str]
-) -> Together:
+) -> Merged:
     """Merge answers with this replica's own; for a thread.
 
     An answer of this replica itself, or a second one of another, is left out.
@@ -236,7 +236,7 @@ def _together(
         row = known[its["replica"]["id"]] = _row(its, address, apart=its["time"] - overview["time"])
         rows.append(row)
         document = merged(kind, [each for each in (document, more) if each is not None]) if more else document
-    return Together(None if document is None else arranged(kind, document, query), rows)
+    return Merged(None if document is None else arranged(kind, document, query), rows)
 
 
 def _read(kind: str, body: bytes) -> Document:

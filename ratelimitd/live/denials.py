@@ -24,6 +24,7 @@ class Denial:
 
     Attributes:
         serial: its number, from 1.
+        name: of its key.
         time: wall-clock µs of the last denial.
         count: how many there were, as far as they were seen.
         cost: hits of the last one.
@@ -38,6 +39,7 @@ class Denial:
         "burst",
         "cost",
         "count",
+        "name",
         "parts",
         "place",
         "reason",
@@ -50,8 +52,9 @@ class Denial:
         "used",
     )
 
-    def __init__(self, serial: int, place: Place, parts: Parts, reason: str) -> None:
+    def __init__(self, serial: int, name: bytes, place: Place, parts: Parts, reason: str) -> None:
         self.serial = serial
+        self.name = name
         self.place = place
         self.parts = parts
         self.reason = reason
@@ -100,7 +103,7 @@ class Denials:
                 return None
             self._leave()
         self.serial += 1
-        denial = Denial(self.serial, place, parts, reason)
+        denial = Denial(self.serial, name, place, parts, reason)
         denial.size = size
         self._kept.append(denial)
         self._of_second[(place, name)] = denial
@@ -109,8 +112,8 @@ class Denials:
     def _leave(self) -> None:
         oldest = self._kept.popleft()
         self._budget.free(oldest.size)
-        if len(self._of_second) > len(self._kept):  # then it is one of this second, like all that are left
-            self._of_second.clear()
+        if self._of_second.get((oldest.place, oldest.name)) is oldest:
+            del self._of_second[(oldest.place, oldest.name)]
 
     def newest_first(self) -> Iterator[Denial]:
         """Iterate over the denials."""

@@ -60,7 +60,7 @@ class History:
                     continue
                 ring = self._rings[kind] = array("Q", bytes(8 * STEPS))
             ring[step % STEPS] = count
-            for empty in range(step + 1, step + min(passed, STEPS)):
+            for empty in range(step + 1, step + min(passed, STEPS + 1)):
                 ring[empty % STEPS] = 0
 
     def of(self, kind: int, closed: int) -> list[int]:

@@ -30,7 +30,8 @@ from .tracked import LIMIT_BYTES, Tracked, counts_of
 from .windows import STEP
 
 DENIALS_PART: Final = 16
-"""Part of the memory by which the number of denials is bounded, if it is small."""
+"""Part of the memory that denials have for themselves, else limits and keys would leave them none: 500 of 1 KiB by
+default."""
 
 ATTEMPTS: Final = 8
 """Limits that are trimmed at once to make room for another one: 0.1 ms. It has another chance with its next hit."""
@@ -95,8 +96,10 @@ class Live:
         self.decided: Decided = (0, 0, 0)
         self.decided_last: Decided = (0, 0, 0)
         self.budget = Budget(max_bytes)
-        self.denials = Denials(max(1, min(DENIALS_MOST, max_bytes // DENIALS_PART // DENIAL_BYTES)), self.budget)
-        self.budget.take(min(max_bytes, len(NONE) * RING_BYTES))
+        part = max_bytes // DENIALS_PART
+        self.budget.take(part)
+        self.denials = Denials(max(1, min(DENIALS_MOST, part // DENIAL_BYTES)), Budget(part))
+        self.budget.take(min(max_bytes - part, len(NONE) * RING_BYTES))
         self.limits: dict[Place, Tracked] = {}
         self.pace, self.denied_pace = Pace(OF_ALL), Pace(OF_ALL)
         self._tallies = tallies
@@ -276,9 +279,10 @@ class Live:
         return self.step - tracked.traffic >= STEPS
 
     def _drop(self, tracked: Tracked) -> None:
-        del self.limits[tracked.place]
-        self._overrides -= is_override(tracked.place[1])
-        tracked.clear()
+        if self.limits.get(tracked.place) is tracked:  # else it made room for another between two slices of a tick
+            del self.limits[tracked.place]
+            self._overrides -= is_override(tracked.place[1])
+            tracked.clear()
 
     # A tick
 
@@ -336,7 +340,7 @@ class Live:
         self.decided_last = (self.decided[0] - ok, self.decided[1] - over, self.decided[2] - failed)
         self._decided_before = self.decided
         if passed > 1:
-            self.last = NONE
+            self.last, self.decided_last = NONE, (0, 0, 0)
         self.step += passed
 
     def _sum(self) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from math import isfinite
 from typing import Any, Final
 
 from .history import NAMES
@@ -52,7 +51,7 @@ def _is_integer(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in {int, float} and isfinite(value) and abs(value) <= MOST
+    return type(value) in {int, float} and abs(value) <= MOST  # neither NaN nor infinity is
 
 
 _INTEGER: Final = partial(_kind, _is_integer)

@@ -82,11 +82,14 @@ async def document(source: Source, path: str, query: Mapping[str, str]) -> dict[
 async def decisions(source: Source, query: Mapping[str, str]) -> AsyncGenerator[Event | None, None]:
     """Yield None when the stream has begun, and then its events, without an end. Raises LiveError."""
     try:
-        async with receive(source.endpoint, b"GET", _target("decisions", query), headers=source.headers) as response:
-            async with asyncio.timeout(source.seconds):
-                head = await response.head()
-                if head.status != 200:
-                    raise _refused(source, head.status, await _start_of(response))
+        async with (
+            asyncio.timeout(source.seconds) as beginning,
+            receive(source.endpoint, b"GET", _target("decisions", query), headers=source.headers) as response,
+        ):
+            head = await response.head()
+            if head.status != 200:
+                raise _refused(source, head.status, await _start_of(response))
+            beginning.reschedule(None)
             yield None
             events = Events()
             async with aclosing(response.pieces()) as pieces:

@@ -69,9 +69,11 @@ async def _all(source: Source, first: dict[str, Any], asked: Query) -> AsyncIter
 
 async def limit_named(source: Source, name: str, scope: Query) -> str:
     """Return the id of a limit. Raises LiveError if none has this name."""
-    rows = parts(await document(source, "limits", {"search": name, **scope}), "limits")
+    asked = {"search": name, "sort": "name", "order": "asc", **scope}
+    first = await document(source, "limits", {"limit": str(MERGED_MOST if scope else PAGE), **asked})
+    rows = parts(first, "limits") if scope else [row async for row in _all(source, first, asked)]
     for row in rows:
-        if name in (row.get("name"), row.get("id")):
+        if name == row.get("name"):
             return str(row.get("id"))
     if not rows:
         rows = parts(await document(source, "limits", scope), "limits")

@@ -23,7 +23,7 @@ class Feed:
 
 
 class Alone:
-    """A ``Together`` of one replica; ``asked`` is what it was asked for, ``error`` what it raises."""
+    """A ``AllReplicas`` of one replica; ``asked`` is what it was asked for, ``error`` what it raises."""
 
     def __init__(self):
         self.asked = []

@@ -54,6 +54,16 @@ async def test_replicas_are_merged(stack):
     assert overall["replica"]["name"] == "pod-0"
 
 
+async def test_a_search_is_asked_of_all_as_it_was_sent(stack):
+    """Also bytes that are no UTF-8, which a name in a policy may have."""
+    other = Shown("pod-1", limits=limits(row()))
+    address = await stack.enter_async_context(listening(other))
+    asking_all = replicas(Shown("pod-0", limits=limits()), address)
+    found = await asking_all.all_of("limits", {"search": "\udcff"}, True)
+    assert [each["id"] for each in found["limits"]] == [row()["id"]]
+    assert [query.search for query, _ in other.asked if query != "overview"] == ["\udcff"]
+
+
 async def test_a_replica_is_counted_once(stack):
     """Its own answer, and a second address of another, add nothing."""
     own, other = Shown("pod-0", history=history(allowed=[1, 0, 0])), Shown("pod-1", history=history(allowed=[10, 0, 0]))
@@ -361,10 +371,25 @@ def test_json_is_read_in_pieces_as_in_one(value, options):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "{]", '{"a"}', '{"a":1,}', '{"a":[1,]}', '{"a":[1 2]}', '{"a":1}x', "{a:1}", '{"a":}', '{"a":[', "\xff"],
+    [
+        "",
+        "{",
+        "{]",
+        '{"a"}',
+        '{"a":1,}',
+        '{"a":[1,]}',
+        '{"a":[1 2]}',
+        '{"a":1}x',
+        "{a:1}",
+        '{"a":}',
+        '{"a":[',
+        "\xff",
+        '{"a":NaN}',
+        '{"a":[-Infinity]}',
+    ],
 )
 def test_what_is_no_json_is_refused(text):
-    """As json refuses it."""
+    """As json refuses it, and what is no JSON to a browser: what is merged is passed on to it."""
     with pytest.raises(ValueError, match=r"."):
         decoded(text.encode("latin-1"))
 

@@ -117,6 +117,34 @@ def test_a_new_limit_has_room_in_a_full_model():
     assert len(watched.live.limits) == 20
 
 
+def test_a_full_model_keeps_denials():
+    """However many limits and keys there are, what was denied last is told."""
+    watched = Watched(policy_of(400), most=MIB // 2)
+    flood(watched, 1_600, lambda number: f"k{number % 400}={number}")
+    watched.tick()
+    for _ in range(2):
+        watched.call("k5=alice")
+    assert [each["key"] for each in watched.denials()] == ["k5=alice"]
+
+
+def test_room_is_made_between_two_slices_of_a_tick():
+    """A limit without traffic that gives way to a new one, while a tick drops others like it, leaves once."""
+    watched = Watched(policy_of(1_220))
+    flood(watched, 1_200, lambda number: f"k{number}=x")
+    watched.now += 600 * SECOND
+    watched.tick()
+    flood(watched, 600, lambda number: f"k{number}=x")
+    watched.now += 3_100 * SECOND
+    watched.tick()
+    watched.now += 10 * SECOND
+    work, live = watched.live.tick(watched.now, (0, 0, 0)), watched.live
+    for number, _ in enumerate(work):
+        live.budget.take(live.budget.most - live.budget.used)
+        for _ in range(600):
+            watched.call(f"k{1_200 + number}=x")
+    assert {place[1] for place in live.limits if place[1] in {b"2:k0", b"4:k700", b"5:k1200"}} == {b"2:k0", b"5:k1200"}
+
+
 def test_keys_of_a_limit_are_bounded():
     """And those with most hits are listed; how many there are besides is estimated."""
     watched = Watched(policy_of(1))

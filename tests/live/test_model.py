@@ -209,6 +209,33 @@ def test_denials_are_one_a_key_limit_and_second():
     assert [denial["serial"] for denial in watched.denials(most=1)] == [3]
 
 
+def test_a_flood_of_keys_makes_no_denial_of_a_second_two():
+    """A key whose denial is among the kept ones of this second raises its count, however many other keys are denied."""
+    watched = Watched(
+        "domain: d\ndescriptors: [{key: user, rate_limit: {unit: hour, requests_per_unit: 0}}]", most=1 << 19
+    )
+    most = watched.live.denials.most
+    for number in range(most + 5):
+        watched.call(f"user={number}")
+    watched.call(f"user={most - 1}")
+    shown = watched.denials(most=most)
+    assert len({each["key"] for each in shown}) == len(shown)
+    assert [each["count"] for each in shown if each["key"] == f"user={most - 1}"] == [2]
+
+
+def test_without_a_tick_for_some_steps_no_rate_is_invented():
+    """Hits and requests of several steps together are those of no step: both rates say so alike."""
+    watched = Watched(POLICY)
+    watched.tick(10)
+    for _ in range(50):
+        watched.call("user=alice")
+    watched.now += 59 * SECOND
+    watched.tick()
+    shown = watched.overview()
+    assert shown["rates"] == {"allowed": 0.0, "denied": 0.0, "shadowed": 0.0, "failed": 0.0}
+    assert shown["decisions"] == {"ok": 0.0, "over_limit": 0.0, "failed": 0.0}
+
+
 def test_a_reload_changes_numbers_and_marks_what_is_gone():
     """A changed limit shows its new number and keeps its counts; one that is gone stays for an hour of its traffic."""
     watched = Watched(POLICY)

@@ -121,6 +121,28 @@ async def test_without_traffic_a_command_is_shown(opened, fake):
     await expect(page.get_by_text(documents.LOOK)).to_be_visible()
 
 
+async def test_without_an_example_of_the_service_the_command_is_general(opened, fake):
+    """A service whose clients need TLS has none."""
+    fake.denied = lambda plain: []
+    overview = changed(totals=dict.fromkeys(("allowed", "denied", "shadowed", "failed"), 0))
+    fake.overview = lambda plain: {**overview(plain), "example": ""}
+    page = await opened()
+    await expect(panel(page, "Recent denials")).to_contain_text("ratelimitd check -d DOMAIN KEY=VALUE")
+
+
+async def test_hits_whose_store_failed_are_counted_once(opened, fake):
+    """They are among those of what was decided instead, and add nothing to the sum or to the height of the chart."""
+    steps = [0] * (documents.STEPS - 1)
+    fake.history = {
+        "allowed": [*steps, 40], "denied": [*steps, 10], "shadowed": [*steps, 0], "failed": [*steps, 50],
+    }  # fmt: skip
+    page = await opened()
+    traffic = panel(page, "Traffic")
+    await expect(traffic).to_contain_text("50 hits; 10 denied (20")
+    await expect(traffic).to_contain_text("The store failed for 50 hits.")
+    await expect(traffic.locator(".axis-y span").first).to_have_text("5")
+
+
 async def test_the_setting_that_turns_it_off_is_named(opened, fake):
     """With LIVE_MAX_BYTES=0 every page below /live/ answers 404; the page says what to set."""
     off = as_json(404, {"error": "the live view is off: set LIVE_MAX_BYTES"})

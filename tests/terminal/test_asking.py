@@ -1,6 +1,8 @@
 """What is said when a service has no documents, each with what to do."""
 
+import asyncio
 import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -80,6 +82,21 @@ async def test_another_server_is_told_from_a_service(ask, answer):
     async with live(overview=answer, decisions=answer) as service:
         with pytest.raises(LiveError, match=r"is not the debug port of ratelimitd|ended the stream"):
             await ask(source(service))
+
+
+@pytest.mark.parametrize("ask", [asked, streamed])
+async def test_a_service_that_cannot_be_reached_ends_the_wait(ask):
+    """Where packets are dropped, the time of the caller holds for the connection too, and not only that of TCP."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        address = full.getsockname()
+        for _ in range(4):  # of which the backlog has room for one or two
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        with pytest.raises(LiveError, match=str(address[1])):
+            async with asyncio.timeout(30):  # TCP gives up after two minutes
+                await ask(Source(Endpoint(*address), seconds=0.2))
 
 
 async def test_documents_of_another_version_are_refused():

@@ -233,6 +233,20 @@ async def test_once_has_every_limit():
     assert json.loads(out)["limits"]["limits"] == rows
 
 
+async def test_a_limit_is_found_by_its_name_among_many_like_it():
+    """However many limits have a name that contains it, and are listed before it."""
+    rows = [made.limit(f"a.shop.{number}") for number in range(150)] + [made.limit("shop.")]
+
+    def page(query):
+        start = int(query.get("offset", 0))
+        return {**made.limits(), "limits": rows[start : start + int(query.get("limit", 100))], "total": len(rows)}
+
+    async with served(limits=page, limit=made.detail()) as service:
+        code, _, err = await run("top", "--once", "--limit", "shop.", "--address", service.address)
+        assert (code, err) == (0, "")
+        assert dict(service.asked)["limit"]["id"] == rows[-1]["id"]
+
+
 async def test_a_name_that_no_limit_has_is_an_error():
     """It lists names that are there."""
     async with served() as service:

@@ -121,7 +121,7 @@ function recent(history) {
 
 const spanText = (history) => `last ${history.allowed.length === 360 ? "hour" : duration(history.allowed.length * history.step)}`;
 
-/** A history's counts as hits a second, in the order in which they are stacked. */
+/** A history's counts as hits a second, in the order in which they are stacked; those that failed may be among the others. */
 function seriesOf(history) {
   return SERIES.map((name) => ({ name, label: LABELS[name], values: history[name].map((count) => count / history.step), over: name === "failed" }));
 }
@@ -135,10 +135,11 @@ const LABELS = { allowed: "Allowed", denied: "Denied", shadowed: "Shadow denied"
 function summary(history) {
   const totals = Object.fromEntries(SERIES.map((name) => [name, sum(history[name])]));
   const all = sum(history.allowed.map((_, i) => hitsOf(Object.fromEntries(SERIES.map((name) => [name, history[name][i]])))));
+  const failed = totals.failed === 0 ? "" : ` The store failed for ${plural(totals.failed, "hit")}.`;
   if (all === 0) return "No hits in the last hour.";
   const worst = history.denied.indexOf(Math.max(...history.denied));
   const most = totals.denied === 0 ? "" : `, most at ${minuteText(history.end - (history.denied.length - worst) * history.step)} ${zone(history.end)}`;
-  return `In the last hour ${plural(all, "hit")}; ${amount(totals.denied)} denied (${percent(totals.denied / all)})${most}.`;
+  return `In the last hour ${plural(all, "hit")}; ${amount(totals.denied)} denied (${percent(totals.denied / all)})${most}.${failed}`;
 }
 
 /** A row's last hour, small: denied on allowed. */

@@ -17,7 +17,7 @@ function limitRow(row) {
     h("span", {}, link(`#/limit/${row.id}`, breakable(row.name)), modeTags(row)),
     h("span", {}, allows(row), h("small", { class: "muted" }, burstText(row))),
     sparkline(row.spark, row.name),
-    rate(hitsOf(row.rates)),
+    rate(hitsOfRow(row)),
     h("span", { class: row.rates.denied > 0 ? "denied-text" : "muted" }, rate(row.rates.denied)),
     amount(row.totals.denied),
     gauge(row.use),
@@ -25,6 +25,8 @@ function limitRow(row) {
   ] };
 }
 
+/** Hits a second. A hit whose store failed is among those of what was decided instead, unless the answer was an error. */
+const hitsOfRow = ({ rates, on_store_failure: policy }) => rates.allowed + rates.denied + rates.shadowed + (policy === "error" ? rates.failed : 0);
 const allows = (row) => (row.unlimited ? "no limit" : grouped(row.summary));
 const modeTags = (row) => [row.mode === "shadow" && [" ", tag("shadow")], row.mode === "quota" && [" ", tag("quota")]];
 

@@ -109,6 +109,6 @@ function passesAgain(denial) {
 
 /** How to make traffic: the first thing that a newcomer needs. */
 function noTraffic(what) {
-  const example = state.overview?.example ?? 'ratelimitd check -d DOMAIN KEY=VALUE';
+  const example = state.overview?.example || "ratelimitd check -d DOMAIN KEY=VALUE";
   return empty(h("p", {}, what), h("pre", { tabindex: "0", role: "region", "aria-label": "A command to try" }, h("code", {}, example)));
 }

@@ -26,15 +26,16 @@ function takeAlgorithm(event) {
 async function askWhatIf(event, limit) {
   event.preventDefault();
   const asked = Object.fromEntries([...new FormData(event.target)].filter(([, value]) => value !== ""));
-  state.whatIf = { ...state.whatIf, busy: true, error: "" };
+  const replay = { ...state.whatIf, busy: true, error: "" }; // of this limit, also if another one is shown meanwhile
+  state.whatIf = replay;
   changed();
   try {
-    state.whatIf.result = await live("what-if", { id: limit.id, ...asked });
-    announce(changeText(state.whatIf.result));
+    replay.result = await live("what-if", { id: limit.id, ...asked });
+    announce(changeText(replay.result));
   } catch (error) {
-    state.whatIf.error = error.status === 503 ? `${error.message}. Try again in ${error.retryAfter ?? "a few"} s.` : reasonOf(error);
+    replay.error = error.status === 503 ? `${error.message}. Try again in ${error.retryAfter ?? "a few"} s.` : reasonOf(error);
   }
-  state.whatIf.busy = false;
+  replay.busy = false;
   changed();
 }
 
