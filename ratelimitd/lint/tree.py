@@ -35,7 +35,8 @@ class DomainTree(NamedTuple):
         branches: every descriptor, each after its parent.
         identity: without its tiers, which are in ``tiers``.
         tiers: tiers that have API keys.
-        shadowed: the descriptors that no request reaches, each with the wildcard that takes its values.
+        shadowed: descriptors that no request with their key reaches, each with the wildcard that takes its values. One
+            without a value may still be reached by an entry whose key and value are together its key.
         default_charge: that of its limits.
     """
 
