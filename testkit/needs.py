@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import pytest
 
-MARKERS: Final = {"redis-server": "redis", "redis-cli": "redis", "envoy": "envoy", "node": "browser"}
-"""Markers by the program's name; node drives Chromium. Any other program, ratelimitd included, is ``process``."""
+MARKERS: Final = {"redis-server": "redis", "redis-cli": "redis", "envoy": "envoy", "driver/node": "browser"}
+"""Markers by the program's name, or its folder's and its name: Playwright's node drives Chromium. Any other program,
+ratelimitd included, is ``process``."""
 
 _started: set[str] = set()
 """Markers that the current test needs by what was started since its setup began."""
@@ -28,7 +29,8 @@ def marker_of(arguments: Sequence[str | bytes | os.PathLike[str]] | str | bytes)
     """Return the marker of a command line, which may begin with ``taskset -c CORE``."""
     words = [arguments] if isinstance(arguments, (str, bytes)) else arguments
     pinned = os.fsdecode(words[0]) == "taskset"
-    return MARKERS.get(PurePath(os.fsdecode(words[3 if pinned else 0])).name, "process")
+    program = PurePath(os.fsdecode(words[3 if pinned else 0]))
+    return MARKERS.get(program.name) or MARKERS.get("/".join(program.parts[-2:]), "process")
 
 
 def missing(needed: set[str], carried: set[str]) -> str:

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
         (["taskset", "-c", "1", "redis-server"], "redis"),
         ([Path("bin/envoy"), "-c", "file"], "envoy"),
         ([b"bin/envoy"], "envoy"),
+        (["/usr/lib/playwright/driver/node", "cli.js"], "browser"),
+        (["/usr/bin/node", "server.js"], "process"),
         ([sys.executable, "-m", "ratelimitd", "serve"], "process"),
         ([sys.executable, "-m", "ratelimitd", "envoy", "file"], "process"),
         ("make run", "process"),
