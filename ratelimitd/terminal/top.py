@@ -44,6 +44,7 @@ class _Top:
         self._data = data
         self._shown = Shown()
         self._typed = Typed()
+        self._escapes = 0.0  # loop time from which an escape that has begun is the key Esc
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
         self._asked_anew = asyncio.Event()
 
@@ -74,7 +75,10 @@ class _Top:
         """Return the next message, or None when an escape has waited long enough; raises what ended ``asking``."""
         getting = asyncio.ensure_future(self._messages.get())
         try:
-            seconds = ESCAPE_SECONDS if self._typed.waiting else None
+            left = self._escapes - asyncio.get_running_loop().time()
+            if self._typed.waiting and left <= 0:
+                return None
+            seconds = left if self._typed.waiting else None
             await asyncio.wait((getting, asking), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if asking.done():
                 asking.result()
@@ -86,6 +90,7 @@ class _Top:
         if message is None:
             self._press(self._typed.flush())
         elif isinstance(message, bytes):
+            self._escapes = asyncio.get_running_loop().time() + ESCAPE_SECONDS
             self._press(self._typed.feed(message) if message else ["quit"] * 2)
         elif isinstance(message, Data):
             self._data = message
