@@ -24,8 +24,8 @@ from testkit.machine import Cores, cores, cpu_seconds, pinned, rss_bytes
 from testkit.server import Subject
 
 DESCRIPTORS: Final = 3
-RATE: Final = 1_000
-"""Calls per second, evenly spaced, while pages are open: documents have something to show."""
+RATE: Final = 100
+"""Calls per second, evenly spaced, while pages are open: there is something to show, and pages are most of the work."""
 
 MIB: Final = 1 << 20
 SEED: Final = 1
@@ -165,7 +165,7 @@ def _core(subject: Subject, frames: Sequence[bytes], scale: Scale, where: Cores)
     def during() -> None:
         nonlocal took
         began, before = time.monotonic(), cpu_seconds(subject.pid)
-        time.sleep(scale.seconds)
+        time.sleep(2 * scale.seconds)  # a whole step of the model, 10 s
         took = (cpu_seconds(subject.pid) - before) / (time.monotonic() - began)
 
     run(subject.address, frames, Load(4, 16, server.START_SECONDS, scale.warm, rate=RATE), where.load, during=during)
