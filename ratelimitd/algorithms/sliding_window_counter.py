@@ -9,8 +9,8 @@ is exact to within one request. For other traffic:
 - it may reject requests that an exact log would admit, at most as many as the previous window's count.
 
 Rejected requests do not count. If the ceiling of usage * window exceeds the exact range of a double, time is measured
-in coarser ticks and rounded against the client. It may then admit fewer requests: less than one in a million of the
-previous window's count.
+in coarser ticks and rounded against the client. It may then admit fewer requests: less than two in a million of the
+previous window's count, one for the tick that has begun and one for the last tick of a window, which is longer.
 """
 
 from typing import Final

@@ -14,7 +14,6 @@ import socket
 import ssl as tls
 from asyncio.staggered import staggered_race
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 from itertools import chain, zip_longest
 from typing import Any, Final, NamedTuple, TypeVar
@@ -109,17 +108,12 @@ def _looked_up(key: _Lookup, lookup: "asyncio.Task[list[_Address]]") -> None:
         lookup.exception()  # it has been seen, if no caller is left to see it
 
 
-FILES: Final = 8
-"""Files that a lookup may have open at a time: hosts, netlink, three name servers, mDNS, a module that is loaded."""
-
-
 async def _look_up(host: str, port: int) -> list[_Address]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror:
-        with ExitStack() as files:  # without a file to open, the resolver says that the name is unknown
-            for _ in range(FILES):
-                files.enter_context(socket.socket())
+    except OSError:
+        # Without a file to open, the resolver says that the name is unknown, or has an error of anything before.
+        socket.socket().close()
         raise
     return [_Address(family, kind, number, at) for family, kind, number, _, at in found]
 

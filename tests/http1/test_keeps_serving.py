@@ -293,6 +293,9 @@ async def test_our_own_lack_of_files_is_503_and_no_evidence(rigs, upstream, host
     """Nothing is known of an upstream for which no socket could be made, or no file for its name be read."""
     rig = await rigs(Endpoint(host, upstream.port))
     client = await rig.client()
+    await asyncio.get_running_loop().getaddrinfo(
+        host, upstream.port
+    )  # the resolver has its modules, as in a busy process
     with no_files_left():
         with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
             os.dup(0)
