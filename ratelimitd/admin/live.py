@@ -135,7 +135,7 @@ Answer = Callable[[str, bool], Awaitable[PageResponse]]
 
 
 def live_answers(view: LiveView, hub: Hub) -> dict[str, Answer]:
-    """Return what answers each page of the live view of this replica."""
+    """Return what answers each page of the live view that is of this replica alone."""
     return {
         "/live/": _contents,
         "/live/decisions": _decisions(view, hub),
@@ -145,7 +145,6 @@ def live_answers(view: LiveView, hub: Hub) -> dict[str, Answer]:
         "/live/limit": _limit(view),
         "/live/limits": _limits(view),
         "/live/overview": _overview(view),
-        "/live/what-if": what_if(view, _of_one),
     }
 
 
@@ -228,10 +227,6 @@ def _denials(view: LiveView) -> Answer:
     return answer
 
 
-async def _of_one(_: str, plain: bool) -> Document | None:  # noqa: ARG001 -- as of all replicas
-    raise ValueError("all=1 is for the debug port of a service: leave it out")
-
-
 def what_if(view: LiveView, merged: Callable[[str, bool], Awaitable[Document | None]]) -> Answer:
     """Return what answers /live/what-if: one replay at a time, which ends when its client leaves.
 
@@ -239,16 +234,17 @@ def what_if(view: LiveView, merged: Callable[[str, bool], Awaitable[Document | N
     """
     replaying = asyncio.Lock()
 
-    async def replay(raw: str, plain: bool) -> Generator[None, None, Document] | None:
-        asked, changes, of_all = what_if_query(raw)
+    async def replay(
+        asked: str, changes: Mapping[str, str], plain: bool, *, of_all: bool
+    ) -> Generator[None, None, Document] | None:
         if not of_all:
             return await view.what_if(asked, changes, plain=plain)
         shown = await merged(asked, plain)
         return None if shown is None else await view.what_if(asked, changes, plain=plain, of_all=shown)
 
     async def answer(raw: str, plain: bool) -> PageResponse:
-        asked, *_ = what_if_query(raw)
-        slices = None if replaying.locked() else await replay(raw, plain)
+        asked, changes, of_all = what_if_query(raw)
+        slices = None if replaying.locked() else await replay(asked, changes, plain, of_all=of_all)
         if replaying.locked():
             return as_json(503, {"error": REPLAYING}, {"Retry-After": "1"})
         if slices is None:

@@ -57,8 +57,9 @@ def live_pages(view: LiveView, access: LiveAccess, hub: Hub, replicas: AllReplic
     """Return the table of the live view, of this replica and of all of them."""
     answers = live_answers(view, hub)
     of_all = {f"/live/{kind}": _of_all(kind, answers[f"/live/{kind}"], replicas) for kind in READERS}
-    more = {"/live/what-if": _what_if(view, replicas), "/live/replicas": _replicas(replicas)}
-    return table_of({**answers, **of_all, **more}, access)
+    of_all["/live/what-if"] = _what_if(view, replicas)
+    merging = {path: _together(answer) for path, answer in of_all.items()}
+    return table_of({**answers, **merging, "/live/replicas": _replicas(replicas)}, access)
 
 
 def peer_pages(view: LiveView, guard: TokenGuard, hub: Hub) -> PageTable:
@@ -88,10 +89,7 @@ def _of_all(kind: str, one: Answer, replicas: AllReplicas) -> Answer:
         if not any(name == "all" for name, _ in given):
             return await one(raw, plain)
         query = _query(kind, given)
-        try:
-            found = await replicas.all_of(kind, query, plain)
-        except NotTogetherError as error:
-            return as_json(403, {"error": str(error)})
+        found = await replicas.all_of(kind, query, plain)
         return unknown(query["id"]) if found is None else await document(found)
 
     return answer
@@ -108,11 +106,15 @@ def _what_if(view: LiveView, replicas: AllReplicas) -> Answer:
             )
         return found
 
-    replayed = what_if(view, merged)
+    return what_if(view, merged)
+
+
+def _together(merging: Answer) -> Answer:
+    """Answer 403 to a caller for which replicas cannot be merged."""
 
     async def answer(raw: str, plain: bool) -> PageResponse:
         try:
-            return await replayed(raw, plain)
+            return await merging(raw, plain)
         except NotTogetherError as error:
             return as_json(403, {"error": str(error)})
 

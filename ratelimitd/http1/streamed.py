@@ -32,7 +32,7 @@ async def stream(
             incomplete, and is raised again.
         seconds: seconds for the complete body, then the connection is closed; None: no bound.
         whole: ask for the next piece when the client has read the pieces before, and not when it has read enough of
-            them; so what it does not read is one piece, and whoever makes the pieces knows it.
+            them; so what it does not read is one piece, and the generator of the pieces can tell.
     """
     async with aclosing(pieces):
         if exchange.over:

@@ -15,6 +15,16 @@ SOON = 0.05
 LAST_CHUNK = b"0\r\n\r\n"
 
 
+async def rested(pieces):
+    """Wait until no more pieces are asked for; return how many were."""
+    made, still = 0, 0
+    while still < 200:
+        still = still + 1 if 0 < made == pieces.made else 0
+        made = pieces.made
+        await asyncio.sleep(0)
+    return made
+
+
 class Pieces:
     """Makes pieces, and knows how many were asked for and whether it was closed.
 
@@ -132,12 +142,7 @@ async def test_a_client_that_does_not_read_has_no_pieces_made(rigs):
     client = await rig.client()
     client.writer.transport.pause_reading()
     client.writer.write(get())
-    made, still = 0, 0
-    while still < 200:
-        still = still + 1 if 0 < made == pieces.made else 0
-        made = pieces.made
-        await asyncio.sleep(0)
-    assert made < total
+    assert await rested(pieces) < total
     assert unsent(*rig.downstream) <= (32 << 10) + size + 100
     client.writer.transport.resume_reading()
     await client.until()
@@ -152,12 +157,7 @@ async def test_a_piece_at_a_time_is_held_for_a_client_that_does_not_read(rigs):
     client = await rig.client()
     client.writer.transport.pause_reading()
     client.writer.write(get())
-    made, still = 0, 0
-    while still < 200:
-        still = still + 1 if 0 < made == pieces.made else 0
-        made = pieces.made
-        await asyncio.sleep(0)
-    assert made < total
+    assert await rested(pieces) < total
     assert 0 < unsent(*rig.downstream) <= size + 100
     client.writer.transport.resume_reading()
     await client.until()

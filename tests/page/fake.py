@@ -147,36 +147,11 @@ class Fake:
         shown = ",".join(f"{entry['key']}={entry['value']}" for entry in body["descriptors"][0]["entries"])
         if request.method == "DELETE":
             self.reset = True
-            return as_json(
-                200,
-                {
-                    "domain": body["domain"],
-                    "store": "redis",
-                    "descriptors": [
-                        {
-                            "descriptor": shown,
-                            "unlimited": False,
-                            "limits": [
-                                {"limit": "", "counter": "c", "reset": True, "used_before": 98, "remaining": 100}
-                            ],
-                        }
-                    ],
-                },
-            )
-        return as_json(
-            200,
-            {
-                "domain": body["domain"],
-                "store": "redis",
-                "descriptors": [
-                    {
-                        "descriptor": shown,
-                        "unlimited": False,
-                        "limits": [looked_up(0 if getattr(self, "reset", False) else 98)],
-                    }
-                ],
-            },
-        )
+            limit = {"limit": "", "counter": "c", "reset": True, "used_before": 98, "remaining": 100}
+        else:
+            limit = looked_up(0 if getattr(self, "reset", False) else 98)
+        descriptor = {"descriptor": shown, "unlimited": False, "limits": [limit]}
+        return as_json(200, {"domain": body["domain"], "store": "redis", "descriptors": [descriptor]})
 
     async def _explain(self, request):
         return refusal(request, needed=True) or as_json(

@@ -2,6 +2,8 @@
 
 from hashlib import blake2b
 
+from tests.live.documents import ROW
+
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202eevil[red]:smile:"
 """A key's value that would set the title, clear the screen and reverse the line, with markup of rich."""
 
@@ -39,22 +41,9 @@ def overview(**more):
 
 def limit(name="shop.user", **more):
     return {
+        **ROW,
         "id": blake2b(name.encode(), digest_size=8).hexdigest(),
         "name": name,
-        "domain": "shop",
-        "path": ["user"],
-        "limit": "",
-        "summary": "100 per minute",
-        "requests_per_unit": 100,
-        "unit": "minute",
-        "unit_multiplier": 1,
-        "window_seconds": 60.0,
-        "burst": 100,
-        "algorithm": "token_bucket",
-        "mode": "enforced",
-        "on_store_failure": "error",
-        "unlimited": False,
-        "where": {"file": "policy.yaml", "line": 12},
         "rates": rates(3.0, 1.5),
         "totals": rates(300, 150),
         "active_keys": 12,
