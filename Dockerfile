@@ -14,7 +14,9 @@ RUN python -m venv /opt/ratelimitd
 RUN /opt/ratelimitd/bin/pip install --no-cache-dir --only-binary :all: -r requirements.txt -r requirements-otel.txt
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY ratelimitd ratelimitd
-RUN /opt/ratelimitd/bin/pip install --no-cache-dir --no-deps .
+# The build context has no repository: --build-arg COMMIT=$(git rev-parse HEAD).
+ARG COMMIT
+RUN RATELIMITD_COMMIT=${COMMIT} /opt/ratelimitd/bin/pip install --no-cache-dir --no-deps .
 # The extension and the compiled core are optional for the package, but required in the image.
 RUN cd / && /opt/ratelimitd/bin/python -c 'import ratelimitd.transport.nghttp2 as _, ratelimitd; assert ratelimitd.__build__ == "compiled", ratelimitd.__build__'
 # The final image does not need pip.

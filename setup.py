@@ -18,6 +18,8 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 PACKAGE = Path("ratelimitd")
 BUILDS = {"bdist_wheel", "build", "build_ext", "develop", "editable_wheel", "install"}
@@ -27,6 +29,7 @@ GROUP = "ratelimitd"
 """Name of what all compiled modules share, in one library beside the package: ratelimitd__mypyc."""
 
 COMPILED = runpy.run_path(str(PACKAGE / "compiled.py"))
+COMMIT = runpy.run_path(str(PACKAGE / "commit.py"))
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -148,6 +151,33 @@ class BuildExt(build_ext):
             print("ratelimitd runs interpreted: the compiler failed, see above", file=sys.stderr)
 
 
+class BuildPy(build_py):
+    """Copies the package, and records the commit that it is of."""
+
+    def run(self) -> None:
+        """Copy, unless the package is installed in place, where the next edit would make the record wrong."""
+        super().run()
+        if not self.editable_mode:
+            record_commit(Path(self.build_lib) / PACKAGE)
+
+
+class SDist(sdist):
+    """Packs the sources, and the commit that they are of: who builds them has no repository."""
+
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        """Copy the sources into the folder that is packed."""
+        super().make_release_tree(base_dir, files)
+        record_commit(Path(base_dir) / PACKAGE)
+
+
+def record_commit(package: Path) -> None:
+    """Write the record of the commit into a folder of the package."""
+    record = package / COMMIT["RECORD"]
+    record.unlink(missing_ok=True)  # may be a link to that of the sources
+    if commit := COMMIT["to_record"](Path(), os.environ):
+        record.write_text(f"{commit}\n", encoding="ascii")
+
+
 def remove_core(package: Path) -> None:
     """Remove what mypyc compiled, and its record, from a folder of the package."""
     modules = (each for each in package.rglob("*.so") if not each.name.startswith("_nghttp2."))
@@ -179,7 +209,7 @@ def extensions() -> list[Extension]:
 
 setup(
     ext_modules=extensions(),
-    cmdclass={"build_ext": BuildExt},
+    cmdclass={"build_ext": BuildExt, "build_py": BuildPy, "sdist": SDist},
     long_description=description(),
     long_description_content_type="text/markdown",
 )

@@ -113,11 +113,11 @@ class Service:
 
 
 @asynccontextmanager
-async def service(*arguments, env=None, ready=True, command="serve", stdout=asyncio.subprocess.PIPE, files=0):
+async def service(*arguments, env=None, ready=True, command="serve", stdout=asyncio.subprocess.PIPE, files=0, cwd=None):
     """Run the service on free ports; unless ``env`` says otherwise it drains at once and waits long for its store.
 
     A test machine may be slower than any budget. A variable of ``env`` that is None is unset. ``files`` is the
-    hard limit of open files; 0: that of the tests.
+    hard limit of open files; 0: that of the tests. ``cwd`` is a folder with another version of the package.
     """
     own = {
         **bare(),
@@ -147,6 +147,7 @@ async def service(*arguments, env=None, ready=True, command="serve", stdout=asyn
         env={name: value for name, value in {**own, **(env or {})}.items() if value is not None},
         stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
+        cwd=cwd,
     )
     running = Service(process)
     try:

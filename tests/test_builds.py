@@ -33,7 +33,7 @@ def built(folder, source, *, before="pass", mypy="", argv=("-q", "build_ext", "-
     (folder / "pyproject.toml").write_text(TABLE.format(requires=requires, mypy=mypy))
     package = folder / "ratelimitd"
     package.mkdir()
-    for name in ("__init__.py", "compiled.py"):
+    for name in ("__init__.py", "commit.py", "compiled.py"):
         shutil.copy(ROOT / "ratelimitd" / name, package)
     (package / "tiny.py").write_text(source)
     return run(folder, SETUP.format(before=before, argv=list(argv)), **env)

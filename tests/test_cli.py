@@ -57,6 +57,14 @@ def test_version_of_the_module():
 
 
 @pytest.mark.process
+def test_the_version_is_quick():
+    """It names libraries and their versions without importing them."""
+    heavy = "grpc", "google", "structlog", "rich", "matplotlib", "uvloop", "yaml", "opentelemetry.sdk"
+    code = "from ratelimitd.cli import main\nmain(['--version'], standalone_mode=False)"
+    assert imported(code, heavy) == (0, "")
+
+
+@pytest.mark.process
 def test_a_service_needs_neither_yaml_nor_the_proxy():
     """A sidecar is small: its child process parses, and it has no gateway file."""
     heavy = "yaml", "ratelimitd.gateway", "ratelimitd.lint", "ratelimitd.policy_file", "grpc", "rich"

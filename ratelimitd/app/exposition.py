@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from ratelimitd import __build__, __version__
+from ratelimitd import __build__, __commit__, __version__
 from ratelimitd.observe.loop import LoopLag
 from ratelimitd.observe.metrics import LIMIT_PREFIX, Counters, Family, by_label, render, single
 from ratelimitd.observe.output import dropped_lines
@@ -258,7 +258,7 @@ def _process_families(lag: LoopLag) -> list[Family]:
             "stream", dropped_lines,
         ),
         Family(
-            "ratelimitd_build_info", "gauge", "Version of the running process, and its build, as labels.",
-            ("version", "build"), lambda: [((__version__, __build__), 1)],
+            "ratelimitd_build_info", "gauge", "Version of the running process, its build and commit, as labels.",
+            ("version", "build", "commit"), lambda: [((__version__, __build__, __commit__), 1)],
         ),
     ]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import uvloop
 
-from ratelimitd import __build__, __version__
+from ratelimitd import __build__, __commit__, __version__
 from ratelimitd.kernel import forbid_dumps
 from ratelimitd.net.files import reason
 from ratelimitd.observe.logs import configure, get_logger, hide
@@ -122,7 +122,7 @@ def watch_of(service: RunningService, source: Source | Pushed) -> Watch:
 
 def tell_start(source: Source | Pushed) -> None:
     """Log that the service starts, and where its policy comes from."""
-    log.info("starting", version=__version__, build=__build__, policy=describe(source))
+    log.info("starting", version=__version__, build=__build__, commit=__commit__, policy=describe(source))
 
 
 def run_background(stack: AsyncExitStack, *tasks: Coroutine[None, None, None]) -> None:

@@ -4,8 +4,6 @@ import os
 
 import click
 
-from ratelimitd import __build__, __version__
-
 from .check import check
 from .completion import completion
 from .diff import diff
@@ -18,7 +16,14 @@ from .simulate import simulate
 from .top import top
 from .upstream import ratelimit
 from .validate import validate
+from .version import version_text
 from .watch import watch
+
+
+def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        click.echo(version_text())
+        context.exit()
 
 
 @click.group(
@@ -34,7 +39,14 @@ from .watch import watch
         "ratelimitd doctor --config examples/policies",
     ),
 )
-@click.version_option(__version__, prog_name="ratelimitd", message=f"%(prog)s, version %(version)s ({__build__})")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show version and build, and exit.",
+)
 @click.pass_context
 def main(context: click.Context) -> None:
     """Rate-limit service for Envoy: a drop-in replacement for envoyproxy/ratelimit."""

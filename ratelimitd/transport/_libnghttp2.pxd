@@ -35,6 +35,8 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
     ctypedef struct nghttp2_session
     ctypedef struct nghttp2_session_callbacks
     ctypedef struct nghttp2_option
+    ctypedef struct nghttp2_info:
+        const char *version_str
 
     enum:
         NGHTTP2_DATA
@@ -126,6 +128,7 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
     ctypedef int (*nghttp2_on_stream_close_callback)(
         nghttp2_session *h2, int32_t stream_id, uint32_t error_code, void *user_data) noexcept
 
+    const nghttp2_info *nghttp2_version(int least_version)
     int nghttp2_session_callbacks_new(nghttp2_session_callbacks **callbacks)
     void nghttp2_session_callbacks_del(nghttp2_session_callbacks *callbacks)
     void nghttp2_session_callbacks_set_on_begin_frame_callback(

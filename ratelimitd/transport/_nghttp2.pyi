@@ -5,6 +5,8 @@ FLUSH_BYTES: int
 COST_BYTES: int
 INFLATED_COST_BYTES: int
 
+def library_version() -> str: ...
+
 class ServerState:
     def __init__(
         self,

@@ -39,6 +39,11 @@ FLUSH_BYTES = CHUNK
 """A flush that returns fewer bytes has nothing left to write."""
 
 
+def library_version():
+    """Return the version of the libnghttp2 that is loaded, as a text."""
+    return nghttp2_version(0).version_str.decode()
+
+
 include "_server_state.pxi"
 include "_calls.pxi"
 

@@ -41,7 +41,7 @@ class Shown:
 
 def named(name, **fields):
     """The overview of a replica by name, which is its id too."""
-    replica = {"id": name, "name": name, "started": 1, "software": "0.1.0", "build": "compiled"}
+    replica = {"id": name, "name": name, "started": 1, "software": "0.9.0", "build": "compiled"}
     return empty_overview(replica=replica, **fields)
 
 

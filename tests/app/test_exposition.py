@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from ratelimitd import __build__, __version__
+from ratelimitd import __build__, __commit__, __version__
 from ratelimitd.app.engine import build
 from ratelimitd.app.exposition import exposition
 from ratelimitd.app.policies import Policies, source_of
@@ -92,7 +92,7 @@ async def test_our_own_metrics_are_prefixed_and_complete():
         'ratelimitd_policy_info{version="v1",source="/p"}': 1,
         "ratelimitd_loop_lag_seconds": 0,
         "ratelimitd_loop_lag_longest_seconds": 0,
-        f'ratelimitd_build_info{{version="{__version__}",build="{__build__}"}}': 1,
+        f'ratelimitd_build_info{{version="{__version__}",build="{__build__}",commit="{__commit__}"}}': 1,
     }
 
 

@@ -97,7 +97,7 @@ def listed():
 components = st.lists(st.fixed_dictionaries({"component": names, "reason": names}), max_size=2, unique_by=str)
 KINDS = {
     "overview": document(
-        replica=st.just({"id": "0", "name": "pod-0", "started": EPOCH, "software": "0.1.0", "build": "compiled"}),
+        replica=st.just({"id": "0", "name": "pod-0", "started": EPOCH, "software": "0.9.0", "build": "compiled"}),
         authorized=st.booleans(),
         keys=st.sampled_from(["shown", "hashed"]),
         rates=four(tenths),
@@ -150,7 +150,7 @@ def empty_overview(**fields):
     return {
         "version": 1,
         "time": EPOCH + 3.5,
-        "replica": {"id": "0", "name": "pod-0", "started": EPOCH, "software": "0.1.0", "build": "compiled"},
+        "replica": {"id": "0", "name": "pod-0", "started": EPOCH, "software": "0.9.0", "build": "compiled"},
         "authorized": True,
         "keys": "shown",
         "rates": dict.fromkeys(NAMES, 0.0),

@@ -182,7 +182,7 @@ def overview(plain):
             "id": "c3a91f04",
             "name": "ratelimitd-7d4f-x2x9k",
             "started": int(NOW) - 93_784,
-            "software": "0.1.0",
+            "software": "0.9.0",
             "build": "compiled",
         },
         "authorized": plain,

@@ -17,7 +17,7 @@ def overview(**more):
         "version": 1,
         "time": 1_800_000_000.5,
         "replica": {
-            "id": "3fa9c1d2", "name": "ratelimit-0", "started": 1_799_992_000, "software": "0.1.0", "build": "compiled",
+            "id": "3fa9c1d2", "name": "ratelimit-0", "started": 1_799_992_000, "software": "0.9.0", "build": "compiled",
         },
         "authorized": True,
         "keys": "shown",

@@ -56,7 +56,7 @@ def test_80_columns_hold_what_an_operator_asks():
     """Which limit denies, how full it is, what is configured, its hour."""
     lines = drawn(Data("localhost:6070", made.overview(), made.limits()), View())
     assert lines[:8] == [
-        "ratelimit-0 · ratelimitd 0.1.0 · up 2 h 13 min · localhost:6070 · " + clock(1_800_000_000),
+        "ratelimit-0 · ratelimitd 0.9.0 · up 2 h 13 min · localhost:6070 · " + clock(1_800_000_000),
         "hits/s  allowed 1.23k  denied 12.5   requests/s  1.2k OK  12.5 over limit",
         "store  memory ok, 120 keys, 1 MiB of 64 MiB",
         "policy policy.yaml 0123456789ab, 3 limits in 1 domain, loaded " + clock(1_799_992_000),
