@@ -37,7 +37,13 @@ def test_the_sdist_has_what_git_has(tmp_path):
     for name in wanted:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, source / name)
-    for name in ("build/left.c", "ratelimitd/compiled.txt", "ratelimitd/left.so", "tests/__pycache__/left.pyc", ".venv/left.py"):
+    for name in (
+        "build/left.c",
+        "ratelimitd/compiled.txt",
+        "ratelimitd/left.so",
+        "tests/__pycache__/left.pyc",
+        ".venv/left.py",
+    ):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text("")
     command = [sys.executable, "setup.py", "-q", "sdist", "--dist-dir", str(tmp_path)]

@@ -41,7 +41,11 @@ def test_actions_are_pinned_by_their_commit(workflow):
     """A tag can be moved to other code. Workflows of this repository are those of the same commit."""
     used = [step["uses"] for _, step in steps(workflow) if "uses" in step]
     used += [job["uses"] for _, job in jobs(workflow) if "uses" in job]
-    assert [each for each in used if not each.startswith("./") and not re.fullmatch(r"[\w.-]+(/[\w.-]+)+@[0-9a-f]{40}", each)] == []
+    assert [
+        each
+        for each in used
+        if not each.startswith("./") and not re.fullmatch(r"[\w.-]+(/[\w.-]+)+@[0-9a-f]{40}", each)
+    ] == []
     assert [each for each in used if each.startswith("./") and not (ROOT / each).is_file()] == []
 
 
@@ -72,7 +76,9 @@ def test_a_checkout_leaves_no_token(workflow):
 def test_jobs_end_and_runs_of_one_branch_do_not_add_up(workflow):
     """A job that hangs would take GitHub's six hours; what is called runs in the group of its caller."""
     name, content = workflow
-    assert [job for job, settings in jobs(workflow) if "uses" not in settings and "timeout-minutes" not in settings] == []
+    assert [
+        job for job, settings in jobs(workflow) if "uses" not in settings and "timeout-minutes" not in settings
+    ] == []
     called = "workflow_call" in (content.get("on") or content.get(True))
     assert called or content["concurrency"]["group"], name
 

@@ -51,7 +51,7 @@ class Installed:
 
     @contextmanager
     def running(self, command, *arguments, **settings):
-        """A service on free ports of loopback: its process, the line ``serving`` of its log, and the lines before it."""
+        """A service on free ports of loopback: its process and the line ``serving`` of its log."""
         names = ("HOST", "GRPC_HOST", "DEBUG_HOST", "PORT", "GRPC_PORT", "DEBUG_PORT")
         own = {name: "0" if name.endswith("PORT") else "127.0.0.1" for name in names}
         own |= {"LISTEN_ADDR": "127.0.0.1:0", "LOG_FORMAT": "json", "DRAIN_DELAY": "0", **settings}
@@ -68,7 +68,7 @@ class Installed:
                 for line in process.stderr:
                     said.append(line)
                     if '"serving"' in line:
-                        yield process, json.loads(line), said
+                        yield process, json.loads(line)
                         break
                 else:
                     pytest.fail("it ended: " + "".join(said))

@@ -16,7 +16,7 @@ def test_it_is_compiled_and_its_extension_loads(installed):
 @pytest.mark.process
 def test_the_service_maps_the_library_of_the_wheel(installed):
     """A service of nghttp2 has one libnghttp2 in its memory, and it lies in ratelimitd.libs."""
-    with installed.running("serve", TRANSPORT="nghttp2") as (process, *_):
+    with installed.running("serve", TRANSPORT="nghttp2") as (process, _):
         maps = Path(f"/proc/{process.pid}/maps").read_text()
     (library,) = {line.split()[-1] for line in maps.splitlines() if "libnghttp2" in line}
     assert Path(library).parent.name == "ratelimitd.libs"

@@ -44,7 +44,7 @@ def test_a_policy_is_validated_simulated_and_compared(installed, policy):
 @pytest.mark.process
 def test_the_doctor_finds_nothing_wrong(installed, policy):
     """Its checks import each library that a service needs, and open the ports."""
-    free = {name: "0" for name in ("PORT", "GRPC_PORT", "DEBUG_PORT")}
+    free = dict.fromkeys(("PORT", "GRPC_PORT", "DEBUG_PORT"), "0")
     assert "nghttp2" in installed.run("ratelimitd", "doctor", "--config", policy, **free)
 
 

@@ -37,7 +37,7 @@ def get(url, body=None, **headers):
 
 def limited(installed, policy, **settings):
     """Serve the policy; two calls are admitted and the third is not, by gRPC and by HTTP."""
-    with installed.running("serve", "--config", policy, **settings) as (_, serving, _lines):
+    with installed.running("serve", "--config", policy, **settings) as (_, serving):
         ask = ("check", "--address", serving["grpc"], "-d", "shop", "user=grpc")
         assert "OK" in installed.run("ratelimitd", *ask)
         assert "OK" in installed.run("ratelimitd", *ask)
@@ -80,7 +80,7 @@ def app():
     with HTTPServer(("127.0.0.1", 0), App) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield "http://127.0.0.1:{}".format(server.server_address[1])
+        yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
         thread.join()
 
@@ -89,7 +89,7 @@ def app():
 def test_the_proxy_limits(installed, app):
     """Requests reach the app until the limit of their key."""
     started = installed.running("proxy", "--upstream", app, "--limit", "2/day", "--by", "x-api-key")
-    with started as (_, serving, _lines):
+    with started as (_, serving):
         url = f"http://{serving['proxy']}/path"
         assert get(url, **{"X-API-Key": "a"}) == (200, b"/path")
         assert [get(url, **{"X-API-Key": "a"})[0] for _ in range(2)] == [200, 429]
