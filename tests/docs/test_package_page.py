@@ -8,7 +8,15 @@ import pytest
 
 from testkit.pasted import ROOT
 
-COPIED = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "ratelimitd/__init__.py", "ratelimitd/compiled.py")
+COPIED = (
+    "setup.py",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "LICENSE.nghttp2",
+    "ratelimitd/__init__.py",
+    "ratelimitd/compiled.py",
+)
 
 
 @pytest.mark.process
