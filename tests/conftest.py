@@ -6,6 +6,12 @@ import pytest
 import structlog
 
 from ratelimitd.observe import logs
+from testkit.builds import EXTENSION
+
+OF_THE_EXTENSION = ["transport", "attacks", "app/test_check.py", "app/test_grpc_port.py", "app/test_memory.py"]
+"""What imports the extension, or tests its bounds."""
+
+collect_ignore = [] if EXTENSION else OF_THE_EXTENSION
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from ratelimitd.app.memory import CONNECTION_BYTES
 from ratelimitd.settings import load
 from ratelimitd.transport import Handlers
 from ratelimitd.transport.api import ignore
+from testkit.builds import extension_only
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,7 @@ async def test_a_slow_transport_that_nobody_chose_is_one_warning(monkeypatch, tr
     await serving.server.stop(0)
 
 
+@extension_only
 async def test_the_transport_has_the_bounds_of_the_settings_and_of_the_container(monkeypatch):
     """GRPC_MAX_BUFFERED_BYTES bounds its messages, and a quarter of a small container its connections."""
     monkeypatch.setattr(listen, "memory_limit", lambda: 64 << 20)

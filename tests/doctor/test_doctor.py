@@ -15,6 +15,7 @@ import trustme
 from ratelimitd.app.gateway_files import read
 from ratelimitd.doctor import policy, ports, process, settings
 from ratelimitd.doctor.finding import Level
+from testkit.builds import extension_only
 from testkit.redis_server import free_port
 from testkit.tls_files import tls_files
 from tests.doctor.doctoring import GOOD, LOCAL, case, doctor, levels, looked, only
@@ -286,6 +287,7 @@ def test_errors_of_a_gateway(tmp_path):
     assert "(line 3)" in done.output
 
 
+@extension_only
 async def test_the_fast_transport(monkeypatch):
     """Where it was not built, auto is a warning, and asking for it is bad."""
     only(await looked(process.check, case()), "nghttp2, the fast transport", Level.OK)
