@@ -54,4 +54,4 @@ def test_a_command_of_an_extra_names_the_extra(installed):
     (installed.folder / "gateway.yaml").write_text(
         installed.run("ratelimitd", "proxy", "--upstream", "http://localhost:1", "--print-config")
     )
-    assert "ratelimitd[envoy]" in installed.run("ratelimitd", "envoy", "gateway.yaml", code=1)
+    assert "ratelimitd[envoy]" in installed.run("ratelimitd", "envoy", "gateway.yaml", code=2)
