@@ -13,7 +13,12 @@ from testkit.builds import extension_only
 
 @pytest.mark.parametrize(
     ("transport", "built", "warnings"),
-    [("auto", False, 1), ("auto", True, 0), ("grpcio", False, 0), ("grpcio", True, 0)],
+    [
+        ("auto", False, 1),
+        pytest.param("auto", True, 0, marks=extension_only),
+        ("grpcio", False, 0),
+        ("grpcio", True, 0),
+    ],
 )
 async def test_a_slow_transport_that_nobody_chose_is_one_warning(monkeypatch, transport, built, warnings):
     """Where the fast one was not built, auto says how much slower it is and what to install; a choice says nothing."""

@@ -39,6 +39,7 @@ def test_all_is_well(server, good):
 
 
 @pytest.mark.process
+@extension_only
 def test_bad_is_exit_code_1(good):
     """A Redis that is not there is exit code 1, and what to do about it is on the next line."""
     done = doctor("--config", good, REDIS_URL=f"127.0.0.1:{free_port()}")
@@ -49,6 +50,7 @@ def test_bad_is_exit_code_1(good):
 
 
 @pytest.mark.process
+@extension_only
 def test_warnings_count_when_strict(good):
     """A warning alone is exit code 0, and 1 with --strict."""
     assert [doctor("--config", good, *more, SHADOW_MODE="true").exit_code for more in ([], ["--strict"])] == [0, 1]
