@@ -14,8 +14,8 @@ NOSCRIPT: Final = "NOSCRIPT"
 
 
 NOT_LOCAL: Final = "ttempted to "
-"""Access a non local key, or execute a command while the cluster is down. It begins with ``Script attempted``, before Redis 7
-with ``Lua script attempted``, and since Valkey 9 with ``Attempted``."""
+"""Access a non local key, or execute a command while the cluster is down. It begins with ``Script attempted``, before
+Redis 7 with ``Lua script attempted``, and since Valkey 9 with ``Attempted``."""
 
 NOT_UP: Final = " while the cluster is down"
 """The second of them since Valkey 9: it cannot execute a command."""
