@@ -12,7 +12,7 @@ RUN python -m venv /opt/ratelimitd
 # The extra otel too, 10 MB: envoyproxy/ratelimit's image can trace, and who swaps the image cannot install anything. A process
 # without TRACING_ENABLED does not import it.
 RUN /opt/ratelimitd/bin/pip install --no-cache-dir --only-binary :all: -r requirements.txt -r requirements-otel.txt
-COPY pyproject.toml setup.py README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE LICENSE.nghttp2 ./
 COPY ratelimitd ratelimitd
 # The build context has no repository: --build-arg COMMIT=$(git rev-parse HEAD).
 ARG COMMIT

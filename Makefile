@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 ENVOY := .venv-envoy/bin/envoy
 
-.PHONY: setup run demo demo-llm picture test test-long soak mutants test-native bench lint quick protos system clean
+.PHONY: setup run demo demo-llm picture test test-long soak mutants test-native bench lint quick protos system dist clean
 
 setup: .venv/.dev
 	@scripts/compile
@@ -57,6 +57,9 @@ bench: setup system $(ENVOY)
 
 protos: setup
 	$(BIN)/python protos/compile.py ratelimitd/proto/descriptors.bin
+
+dist:
+	@scripts/dist $(PYTHON)
 
 system:
 	@scripts/system

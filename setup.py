@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -74,6 +75,9 @@ def unready() -> str:
     """Return why mypyc is not run, or an empty text."""
     if os.environ.get(COMPILED["PURE"], "") not in COMPILED["OFF"]:
         return COMPILED["PURE"]
+    compiler, *_ = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    if not shutil.which(compiler):  # else mypyc would write C for a minute, and then fail
+        return f"there is no C compiler, {compiler}"
     wanted = next(each for each in PROJECT["build-system"]["requires"] if each.startswith("mypy=="))
     try:
         from mypy.version import __version__ as found  # noqa: PLC0415 -- may be missing

@@ -7,12 +7,18 @@ import pytest
 
 from ratelimitd import __build__
 from ratelimitd.compiled import COMPILED
+from ratelimitd.transport import nghttp2_available
 
 COMPILER: Final = "cc"
 
 interpreted_only: Final = pytest.mark.skipif(
     __build__ == COMPILED, reason="its doubles are not of compiled types, or replace what is compiled"
 )
+
+EXTENSION: Final = nghttp2_available() or shutil.which(COMPILER) is not None
+"""False where grpcio serves for want of a compiler; where there is one, a missing extension fails its tests."""
+
+extension_only: Final = pytest.mark.skipif(not EXTENSION, reason="there is no compiler to build the extension with")
 
 
 def problem(build: str) -> str:
@@ -30,6 +36,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """End a run for the compiled modules if they are not imported; without a compiler it runs interpreted."""
     if config.getoption("compiled") and (error := problem(__build__)):
         raise pytest.UsageError(error)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the half of a test of both transports that has no extension to run on."""
+    for item in items:
+        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        if any(isinstance(value, str) and value == "nghttp2" for value in parameters.values()):
+            item.add_marker(extension_only)
 
 
 def pytest_report_header() -> str:

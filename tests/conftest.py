@@ -6,6 +6,12 @@ import pytest
 import structlog
 
 from ratelimitd.observe import logs
+from testkit.builds import EXTENSION
+
+OF_THE_EXTENSION = ["attacks", "app/test_memory.py"]
+"""What tests its bounds."""
+
+collect_ignore = [] if EXTENSION else OF_THE_EXTENSION
 
 
 @pytest.fixture

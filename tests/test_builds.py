@@ -94,7 +94,7 @@ def test_a_build_that_fails_leaves_nothing_of_the_last_one(tmp_path):
     built(tmp_path, SOURCE)
     (tmp_path / "ratelimitd" / "tiny.py").write_text(SOURCE.replace("1", "2"))
     again = SETUP.format(before="pass", argv=["-q", "build_ext", "--inplace"])
-    assert "the compiler failed" in run(tmp_path, again, CC="/nowhere/cc")
+    assert "the compiler failed" in run(tmp_path, again, CC="false")
     assert re.fullmatch(r"interpreted: not built; .*/tiny\.py; 2\n", run(tmp_path, REPORT))
 
 
@@ -116,7 +116,8 @@ CANNOT = {
         r"mypy==\S+ is needed, and mypy 1\.0 is installed",
     ),
     "no stubs": ({"mypy": "no_site_packages = true", "source": f"import yaml\n{SOURCE}"}, "mypyc found errors"),
-    "no compiler": ({"CC": "/nowhere/cc"}, "the compiler failed"),
+    "no compiler": ({"CC": "/nowhere/cc -pthread"}, "there is no C compiler, /nowhere/cc"),
+    "a compiler that fails": ({"CC": "false"}, "the compiler failed"),
     "not wanted": ({PURE: "1"}, PURE),
 }
 

@@ -93,4 +93,4 @@ def test_plot_without_matplotlib(file, monkeypatch, tmp_path):
     result = cli("--config", file, *LOAD, "--plot", str(tmp_path / "a.png"))
 
     assert result.exit_code == 1
-    assert "pip install '.[plot]'" in result.output
+    assert "pip install 'ratelimitd[plot]'" in result.output

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 MISSING = (
-    "TRACING_ENABLED is true, but {name} is not installed: install the extra `otel` (pip install '.[otel]'), "
+    "TRACING_ENABLED is true, but {name} is not installed: install the extra `otel` (pip install 'ratelimitd[otel]'), "
     "or unset TRACING_ENABLED"
 )
 

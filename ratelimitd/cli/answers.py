@@ -158,9 +158,7 @@ def drawn(module: str, runs: Sequence[Any], subject: str, file: Path) -> None:
     try:
         plot = import_module(module).plot
     except ModuleNotFoundError as error:
-        raise click.ClickException(
-            "--plot needs matplotlib; in a clone of the repository, run pip install '.[plot]'"
-        ) from error
+        raise click.ClickException("--plot needs matplotlib; run pip install 'ratelimitd[plot]'") from error
     try:
         plot(runs, subject, file)
     except OSError as error:

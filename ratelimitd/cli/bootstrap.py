@@ -14,7 +14,7 @@ from ratelimitd.sources import GATEWAY_ALGORITHM, GatewayFile, examine_source, r
 
 from .flags import ERROR, OK
 
-MISSING: Final = "envoy-data-plane is missing; in a clone of the repository, run pip install '.[envoy]'"
+MISSING: Final = "envoy-data-plane is missing; run pip install 'ratelimitd[envoy]'"
 
 
 class CommandError(Exception):

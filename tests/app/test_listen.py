@@ -8,11 +8,17 @@ from ratelimitd.app.memory import CONNECTION_BYTES
 from ratelimitd.settings import load
 from ratelimitd.transport import Handlers
 from ratelimitd.transport.api import ignore
+from testkit.builds import extension_only
 
 
 @pytest.mark.parametrize(
     ("transport", "built", "warnings"),
-    [("auto", False, 1), ("auto", True, 0), ("grpcio", False, 0), ("grpcio", True, 0)],
+    [
+        ("auto", False, 1),
+        pytest.param("auto", True, 0, marks=extension_only),
+        ("grpcio", False, 0),
+        ("grpcio", True, 0),
+    ],
 )
 async def test_a_slow_transport_that_nobody_chose_is_one_warning(monkeypatch, transport, built, warnings):
     """Where the fast one was not built, auto says how much slower it is and what to install; a choice says nothing."""
@@ -31,6 +37,7 @@ async def test_a_slow_transport_that_nobody_chose_is_one_warning(monkeypatch, tr
     await serving.server.stop(0)
 
 
+@extension_only
 async def test_the_transport_has_the_bounds_of_the_settings_and_of_the_container(monkeypatch):
     """GRPC_MAX_BUFFERED_BYTES bounds its messages; a quarter of a small container its connections and the live view."""
     monkeypatch.setattr(listen, "memory_limit", lambda: 64 << 20)

@@ -13,6 +13,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ratelimitd.proto import message
+from testkit.builds import extension_only
 from testkit.redis_server import free_port, redis_server
 from tests.service import service
 
@@ -97,6 +98,7 @@ async def test_the_start_raises_the_limit_of_open_files(policy):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@extension_only
 async def test_the_start_line_says_which_transport_serves(policy):
     """auto takes the fast transport where it was built, as it must be where the tests run."""
     for asked, serves in [("auto", "nghttp2"), ("grpcio", "grpcio")]:
@@ -105,6 +107,7 @@ async def test_the_start_line_says_which_transport_serves(policy):
             assert await call(running.grpc) == "OK"
 
 
+@extension_only
 async def test_grpc_on_a_unix_socket(policy, tmp_path):
     """GRPC_UDS replaces host and port on either transport."""
     for transport in ("nghttp2", "grpcio"):
@@ -114,6 +117,7 @@ async def test_grpc_on_a_unix_socket(policy, tmp_path):
             assert await call(running.grpc) == "OK"
 
 
+@extension_only
 async def test_grpc_over_mutual_tls(policy, tmp_path):
     """With GRPC_SERVER_USE_TLS and a client CA only a client with its certificate is served, on either transport."""
     ca = trustme.CA()

@@ -31,7 +31,7 @@ def test_a_block_that_is_not_run_names_what_exists(page, block):
         ("python -m bench --quik rls", ["main --quik"]),
         ("python -m bench rsl", ["main rsl"]),
         ("python -m banch", ["the module banch"]),
-        ("pip install '.[envoi]'", ["the extra envoi"]),
+        ("pip install '.[envoi]' 'ratelimitd[plots]'", ["the extra envoi", "the extra plots"]),
         ("kubectl apply -k k8s/ && make", []),
     ],
 )
@@ -60,7 +60,7 @@ def test_commands_that_the_program_names_exist():
 
 
 def test_hints_name_extras_that_can_be_installed():
-    """No registry has the package, so a hint of the program installs from a clone."""
+    """By the name of the package, as those install it that read the hint."""
     sources = [path.read_text() for path in (ROOT / "ratelimitd").rglob("*.py")]
     hinted = re.findall(r"pip install '([^']*)'", "\n".join(sources))
-    assert set(hinted) == {f".[{extra}]" for extra in EXTRAS}
+    assert set(hinted) == {f"ratelimitd[{extra}]" for extra in EXTRAS}

@@ -13,6 +13,7 @@ COPIED = (
     "pyproject.toml",
     "README.md",
     "LICENSE",
+    "LICENSE.nghttp2",
     "ratelimitd/__init__.py",
     "ratelimitd/commit.py",
     "ratelimitd/compiled.py",

@@ -39,7 +39,8 @@ def _unknown(words):
             yield from _options(bench, rest[1:]) if rest[0] == "bench" else ()
         if "/" in word and word.partition("/")[0] in FOLDERS and not (ROOT / word).exists():
             yield f"the file {word}"
-        yield from (f"the extra {extra}" for extra in re.findall(r"^\.\[(\w+)\]$", word) if extra not in EXTRAS)
+        extras = re.findall(r"^(?:\.|ratelimitd)\[(\w+)\]$", word)
+        yield from (f"the extra {extra}" for extra in extras if extra not in EXTRAS)
 
 
 def _command(group, words):

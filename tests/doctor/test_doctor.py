@@ -15,6 +15,7 @@ import trustme
 from ratelimitd.app.gateway_files import read
 from ratelimitd.doctor import policy, ports, process, settings
 from ratelimitd.doctor.finding import Level
+from testkit.builds import extension_only
 from testkit.redis_server import free_port
 from testkit.tls_files import tls_files
 from tests.doctor.doctoring import GOOD, LOCAL, case, doctor, levels, looked, only
@@ -38,6 +39,7 @@ def test_all_is_well(server, good):
 
 
 @pytest.mark.process
+@extension_only
 def test_bad_is_exit_code_1(good):
     """A Redis that is not there is exit code 1, and what to do about it is on the next line."""
     done = doctor("--config", good, REDIS_URL=f"127.0.0.1:{free_port()}")
@@ -48,6 +50,7 @@ def test_bad_is_exit_code_1(good):
 
 
 @pytest.mark.process
+@extension_only
 def test_warnings_count_when_strict(good):
     """A warning alone is exit code 0, and 1 with --strict."""
     assert [doctor("--config", good, *more, SHADOW_MODE="true").exit_code for more in ([], ["--strict"])] == [0, 1]
@@ -284,6 +287,7 @@ def test_errors_of_a_gateway(tmp_path):
     assert "(line 3)" in done.output
 
 
+@extension_only
 async def test_the_fast_transport(monkeypatch):
     """Where it was not built, auto is a warning, and asking for it is bad."""
     only(await looked(process.check, case()), "nghttp2, the fast transport", Level.OK)

@@ -21,7 +21,17 @@ from ratelimitd.compiled import PURE
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-COPIED = ("ratelimitd", "testkit", "tests", "conftest.py", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+COPIED = (
+    "ratelimitd",
+    "testkit",
+    "tests",
+    "conftest.py",
+    "pyproject.toml",
+    "setup.py",
+    "README.md",
+    "LICENSE",
+    "LICENSE.nghttp2",
+)
 """All that the named tests need; the built extension is in the package's folder, and built anew for its own patches."""
 
 EXTENSION = re.compile(r"^--- a/\S+\.(pyx|pxd|pxi)$", re.MULTILINE)

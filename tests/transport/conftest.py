@@ -1,11 +1,24 @@
 """Both transports behind one fixture; and in every test the event loop has nothing to complain of."""
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 import uvloop
 
+from testkit.builds import EXTENSION
 from tests.transport.servers import TRANSPORTS, Bench, Certificates
+
+OF_THE_EXTENSION = re.compile(
+    r"^from (ratelimitd\.transport\._?nghttp2|tests\.transport\.(raw|wire)) import", re.MULTILINE
+)
+
+collect_ignore = [
+    path.name
+    for path in Path(__file__).parent.glob("test_*.py")
+    if not EXTENSION and OF_THE_EXTENSION.search(path.read_text())
+]
 
 GRPCIOS_OWN = "PollerCompletionQueue"  # it outlives the loop of the test before
 
@@ -24,6 +37,8 @@ def transport(request):
 @pytest.fixture
 def fast():
     """The nghttp2 transport."""
+    if not EXTENSION:
+        pytest.skip("there is no compiler to build the extension with")
     return Bench("nghttp2")
 
 

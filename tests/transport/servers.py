@@ -9,7 +9,10 @@ from grpc import aio
 
 from ratelimitd.transport import Handlers
 from ratelimitd.transport.grpcio import GrpcioOptions, GrpcioServer
-from ratelimitd.transport.nghttp2 import Nghttp2Options, Nghttp2Server
+from testkit.builds import EXTENSION
+
+if EXTENSION:
+    from ratelimitd.transport.nghttp2 import Nghttp2Options, Nghttp2Server
 
 ECHO, STREAM = "/test.Service/Echo", "/test.Service/Stream"
 MESSAGE_BOUND = 1 << 20
@@ -20,10 +23,9 @@ class Transport(NamedTuple):
     options: Any
 
 
-TRANSPORTS = {
-    "grpcio": Transport(GrpcioServer, GrpcioOptions(MESSAGE_BOUND, 20_000)),
-    "nghttp2": Transport(Nghttp2Server, Nghttp2Options(MESSAGE_BOUND, 20_000, sweep_interval=0.05)),
-}
+TRANSPORTS = {"grpcio": Transport(GrpcioServer, GrpcioOptions(MESSAGE_BOUND, 20_000))}
+if EXTENSION:
+    TRANSPORTS["nghttp2"] = Transport(Nghttp2Server, Nghttp2Options(MESSAGE_BOUND, 20_000, sweep_interval=0.05))
 
 
 def echo(calls):

@@ -34,7 +34,7 @@ except ImportError:
 )
 def test_a_build_without_its_tools_succeeds(tmp_path, python, env):
     """The build ends well, there is no extension, and importing the fast transport raises ImportError."""
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "LICENSE.nghttp2"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "ratelimitd", tmp_path / "ratelimitd", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     command = [sys.executable, *python, "-q", "build_ext", "--inplace"]
@@ -46,7 +46,7 @@ def test_a_build_without_its_tools_succeeds(tmp_path, python, env):
 
 def test_a_source_distribution_has_all_that_a_build_reads(tmp_path):
     """Without the extension's source, Cython ends the installation; what was built here is not in it."""
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "LICENSE.nghttp2"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "ratelimitd", tmp_path / "ratelimitd", ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-c", NO_CYTHON, "-q", "sdist"]

@@ -13,10 +13,14 @@ NOSCRIPT: Final = "NOSCRIPT"
 """The server ran nothing, because it does not have the script (any more)."""
 
 
-NOT_LOCAL: Final = "cript attempted to "
-"""Access a non local key, or execute a command while the cluster is down. Before Redis 7 it is ``Lua script``."""
+NOT_LOCAL: Final = "ttempted to "
+"""Access a non local key, or execute a command while the cluster is down. It begins with ``Script attempted``, before
+Redis 7 with ``Lua script attempted``, and since Valkey 9 with ``Attempted``."""
 
-NOT_HERE: Final = (NOT_LOCAL, "READONLY")
+NOT_UP: Final = " while the cluster is down"
+"""The second of them since Valkey 9: it cannot execute a command."""
+
+NOT_HERE: Final = (NOT_LOCAL, NOT_UP, "READONLY")
 """A node refused the script a key that the call did not declare: its slot is elsewhere, or on its way, or the node has
 become a replica. Nothing was done with the key. A call that declares it is redirected."""
 
@@ -54,6 +58,7 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     "TRYAGAIN": Meaning(FailureKind.TRANSIENT),
     "MOVED": Meaning(FailureKind.TRANSIENT),
     NOT_LOCAL: Meaning(FailureKind.TRANSIENT),
+    NOT_UP: Meaning(FailureKind.TRANSIENT),
     "ASK": Meaning(FailureKind.TRANSIENT),
     "no upstream host": Meaning(FailureKind.TRANSIENT),
     UNANSWERED: Meaning(FailureKind.TRANSIENT),

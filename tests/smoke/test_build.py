@@ -1,0 +1,23 @@
+"""The compiled core and the extension: the wheel brings both, and the library that the extension needs."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.process
+def test_it_is_compiled_and_its_extension_loads(installed):
+    """An interpreted core or grpcio would serve as well, at a fraction of the rate."""
+    assert "compiled" in installed.run("ratelimitd", "--version")
+    loads = "import ratelimitd.transport as found; print(found.nghttp2_available())"
+    assert installed.python(loads) == "True"
+
+
+@pytest.mark.process
+def test_the_service_maps_the_library_of_the_wheel(installed):
+    """A service of nghttp2 has one libnghttp2 in its memory, and it lies in ratelimitd.libs."""
+    with installed.running("serve", TRANSPORT="nghttp2") as (process, _):
+        maps = Path(f"/proc/{process.pid}/maps").read_text()
+    (library,) = {line.split()[-1] for line in maps.splitlines() if "libnghttp2" in line}
+    assert Path(library).parent.name == "ratelimitd.libs"
+    assert Path(library).is_relative_to(installed.bin.parent)
