@@ -17,9 +17,9 @@ RUN /opt/build/bin/pip install --no-cache-dir --require-hashes --only-binary :al
 RUN /opt/build/bin/pip --python /opt/ratelimitd/bin/python install --no-cache-dir --require-hashes --only-binary :all: -r requirements.txt -r requirements-otel.txt
 COPY pyproject.toml setup.py README.md LICENSE* ./
 COPY ratelimitd ratelimitd
-# 2 as mypy's own build; 0 takes a quarter of the time, for tests of the image.
-ARG MYPYC_OPT_LEVEL=2
-RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /opt/build/dist .
+# 2 as mypy's own build; 0 takes a quarter of the time, for tests of the image. The commit is for `ratelimitd --version`.
+ARG MYPYC_OPT_LEVEL=2 REVISION=
+RUN RATELIMITD_COMMIT="${REVISION}" /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /opt/build/dist .
 RUN /opt/build/bin/pip --python /opt/ratelimitd/bin/python install --no-index --no-deps /opt/build/dist/*.whl
 # The extension and the compiled core are optional for the package, but required in the image.
 RUN cd / && /opt/ratelimitd/bin/python -c 'import ratelimitd.transport.nghttp2 as _, ratelimitd; assert ratelimitd.__build__ == "compiled", ratelimitd.__build__'
@@ -39,13 +39,16 @@ RUN cd /image/usr && rm -rf lib/*/gconv share/man share/locale share/lintian sha
     && rm -f lib/python3.13/lib-dynload/_curses* lib/python3.13/lib-dynload/_dbm* lib/python3.13/lib-dynload/_sqlite3* \
         lib/python3.13/lib-dynload/readline* \
     && find share/doc -type f ! -name copyright -delete && find share/doc -depth -type d -empty -delete
-# Their installation scripts do not run: certificates, names of users, and where names of hosts are looked up.
-RUN cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
+# Their installation scripts do not run: certificates, where OpenSSL looks for them, names of users, and where names of hosts are
+# looked up.
+RUN cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ && mkdir -p /image/usr/lib/ssl \
+    && ln -s /etc/ssl/certs /image/usr/lib/ssl/certs && ln -s /etc/ssl/certs/ca-certificates.crt /image/usr/lib/ssl/cert.pem \
     && printf 'root:x:0:0:root:/root:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n' > /image/etc/passwd \
     && printf 'root:x:0:\nnogroup:x:65534:\n' > /image/etc/group \
     && printf 'hosts: files dns\n' > /image/etc/nsswitch.conf
-RUN mkdir -p /image/opt && cp -a /opt/ratelimitd /image/opt/ && rm -rf /image/opt/ratelimitd/bin/activate* /image/opt/ratelimitd/include \
-    && ln -s /opt/ratelimitd/bin/ratelimit /opt/ratelimitd/bin/readyz /image/usr/bin/
+RUN mkdir -p /image/opt && cp -a /opt/ratelimitd /image/opt/ && rm -rf /image/opt/ratelimitd/include \
+    && find /image/opt/ratelimitd/bin -type f ! -name 'ratelimit*' ! -name readyz -delete \
+    && ln -s /opt/ratelimitd/bin/ratelimit /opt/ratelimitd/bin/readyz /image/usr/bin/ && ln -s python3.13 /image/usr/bin/python3
 # Bytecode of all modules, as the root can be read-only; it is not compared with the times of its sources, which builders change.
 RUN python3 -m compileall -q -f -s /image --invalidation-mode unchecked-hash /image/usr/lib/python3.13 /image/opt/ratelimitd/lib
 
