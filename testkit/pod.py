@@ -65,12 +65,6 @@ def entry_point() -> tuple[str, ...]:
     return tuple(shlex.split(found.replace(",", " ")))
 
 
-def _start_script() -> str:
-    """Return what the Dockerfile writes to bin/ratelimit."""
-    (found,) = re.findall(r"^RUN printf '([^']*)' > \S+/bin/ratelimit ", DOCKERFILE.read_text(), re.MULTILINE)
-    return str(found).replace("\\n", "\n")
-
-
 def volume(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     """Write a ConfigMap or Secret as the kubelet does: names are links through ``..data``; again to replace it."""
     folder.mkdir(exist_ok=True)
@@ -135,7 +129,8 @@ def _programs(root: Path) -> None:
     own = root / PREFIX.lstrip("/") / "bin"
     own.mkdir(parents=True)
     scripts = {
-        "ratelimit": _start_script(),
+        "ratelimit": (ROOT / "image/ratelimit").read_text(),
+        "python": f'#!/bin/sh\n{OWN} exec /opt/venv/bin/python "$@"\n',
         "ratelimitd": f'#!/bin/sh\n{OWN} exec /opt/venv/bin/python -m ratelimitd "$@"\n',
     }
     for name, text in scripts.items():

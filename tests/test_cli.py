@@ -12,7 +12,7 @@ import grpc
 import pytest
 from click.testing import CliRunner
 
-from ratelimitd import __version__, descriptor_text
+from ratelimitd import __version__
 from ratelimitd.cli import main
 from ratelimitd.client import METHOD, WITH_REASON
 from ratelimitd.proto import message
@@ -381,28 +381,3 @@ def test_check_bytes(stub):
     # The stub reads strings, as Envoy's message has them, and so fails: the bytes did arrive.
     assert done.returncode == 2
     assert b"deserializ" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("text", "entries"),
-    [
-        ("a=b", ((b"a", b"b"),)),
-        ("a=b,c=d", ((b"a", b"b"), (b"c", b"d"))),
-        ("a=", ((b"a", b""),)),
-        ("a=b=c", ((b"a", b"b=c"),)),
-        (r"a=b\,c", ((b"a", b"b,c"),)),
-        (r"a=b\\,c=d", ((b"a", b"b\\"), (b"c", b"d"))),
-        ("ä=ö", (("ä".encode(), "ö".encode()),)),
-    ],
-)
-def test_descriptor_text(text, entries):
-    """A descriptor is read as documented, and shown in the form it is read in."""
-    assert descriptor_text.parse(text) == entries
-    assert descriptor_text.parse(descriptor_text.show(entries)) == entries
-
-
-@pytest.mark.parametrize("text", ["", "a", "=b", "a=b,", "a=b,,c=d", "a=b\\"])
-def test_not_a_descriptor(text):
-    """What cannot be meant is an error that says what to write."""
-    with pytest.raises(ValueError, match="write"):
-        descriptor_text.parse(text)

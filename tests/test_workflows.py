@@ -12,7 +12,14 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".github" / "workflows"
 FILES = sorted(path.name for path in FOLDER.glob("*.yml"))
 
-WRITES = {("release.yml", "publish"): {"id-token": "write"}}
+IMAGE = {"contents": "read", "packages": "write"}
+PROOF = {"id-token": "write", "attestations": "write"}
+WRITES = {
+    ("release.yml", "publish"): {"id-token": "write"},
+    ("release.yml", "image"): IMAGE | PROOF,
+    ("image.yml", "build"): IMAGE,
+    ("image.yml", "publish"): {"packages": "write"} | PROOF,
+}
 """Permissions of jobs beyond reading the repository, each with its reason in the workflow."""
 
 HOSTS = re.compile(r"\b[a-z0-9-]+\.(?:io|org|com|dev|net)\b(?!/)|https?:")
@@ -34,7 +41,7 @@ def steps(workflow):
 
 def test_there_are_workflows():
     """Those that docs/testing.md describes."""
-    assert {"ci.yml", "release.yml", "wheels.yml"} <= {*FILES}
+    assert {"ci.yml", "image.yml", "release.yml", "wheels.yml"} <= {*FILES}
 
 
 def test_actions_are_pinned_by_their_commit(workflow):
@@ -89,8 +96,9 @@ def test_what_runs_is_a_script_of_the_repository(workflow):
     for name, step in steps(workflow):
         run = step.get("run", "")
         assert "${{" not in run, name
-        for script in re.findall(r"scripts/[\w-]+", run):
-            assert (ROOT / script).stat().st_mode & 0o111, script
+        for script in re.findall(r"scripts/[\w.-]+", run):
+            assert (ROOT / script).is_file(), script
+            assert script.endswith(".py") or (ROOT / script).stat().st_mode & 0o111, script
         for target in re.findall(r"^make (?:PYTHON=\S+ )?(\S+)", run, re.MULTILINE):
             assert f"\n{target}:" in makefile, target
 
@@ -104,7 +112,8 @@ def test_every_script_for_ci_is_called():
 def test_no_host_is_named(workflow):
     """The registries are those of the actions; the image's is a variable."""
     name, _ = workflow
-    text = re.sub(r"\bgithub\.(ref|event|event_name|repository|sha|actor)\w*", "", (FOLDER / name).read_text())
+    contexts = r"\bgithub\.(ref|event|event_name|repository|server_url|sha|actor|token)\w*"
+    text = re.sub(contexts, "", (FOLDER / name).read_text())
     assert HOSTS.findall(text) == []
 
 

@@ -14,7 +14,7 @@ from tests.migrating.manifests import AGENT_ROUTER, COMPOSE, ENVOY_GATEWAY, ISTI
 
 FOLDER = ROOT / "docs/migrating"
 PAGES = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.md"))}
-IMAGE = "registry.example.com/ratelimitd:1"
+IMAGE = "example/ratelimitd:1"
 
 NOT_OURS = {"REDIS_PORT"}
 """Variables that Kubernetes makes."""

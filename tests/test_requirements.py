@@ -1,0 +1,95 @@
+"""The pinned requirements: each has the hashes of its files, and agrees with pyproject.toml."""
+
+import json
+import re
+import runpy
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(path.name for path in ROOT.glob("requirements*.txt"))
+HASHES = runpy.run_path(str(ROOT / "scripts/hashes.py"))
+SBOM = runpy.run_path(str(ROOT / "scripts/sbom.py"))
+
+
+def pins(name):
+    """(name, version, number of hashes) of each requirement of a file."""
+    joined = (ROOT / name).read_text().replace("\\\n", " ")
+    return [
+        (*re.fullmatch(r"([\w.-]+)==(\S+)", line.split()[0]).groups(), len(line.split()) - 1)
+        for line in joined.splitlines()
+        if not line.startswith("#")
+    ]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_has_hashes_and_no_place(name):
+    """pip asks the index that it is configured with, and takes only files whose hash is listed."""
+    assert [each for each in pins(name) if each[2] == 0] == []
+    extra = [
+        word for word in (ROOT / name).read_text().split() if word.startswith("-") and "--hash=sha256:" not in word
+    ]
+    assert extra == []
+    assert "://" not in (ROOT / name).read_text()
+
+
+def test_pins_are_what_pyproject_asks_for():
+    """Each library is pinned, to a version that an installation by name may have too."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    wanted = {
+        "requirements.txt": project["project"]["dependencies"],
+        "requirements-otel.txt": extras["otel"],
+        "requirements-build.txt": project["build-system"]["requires"],
+        "requirements-dev.txt": [*extras["envoy"], *extras["plot"]],
+    }
+    for name, requirements in wanted.items():
+        found = {canonicalize_name(package): version for package, version, _ in pins(name)}
+        for each in map(Requirement, requirements):
+            assert each.specifier.contains(found[canonicalize_name(each.name)]), each
+
+
+@pytest.mark.parametrize(
+    ("filename", "taken"),
+    [
+        ("a-1-py3-none-any.whl", True),
+        ("a-1-py2.py3-none-any.whl", True),
+        ("a-1-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl", True),
+        ("a-1-cp314-cp314-musllinux_1_2_aarch64.whl", True),
+        ("a-1-cp39-abi3-manylinux_2_28_x86_64.whl", True),
+        ("a-1-cp310-cp310-manylinux_2_17_x86_64.whl", False),
+        ("a-1-cp314-cp314t-manylinux_2_17_x86_64.whl", False),
+        ("a-1-cp312-cp312-macosx_11_0_arm64.whl", False),
+        ("a-1-cp312-cp312-manylinux_2_17_i686.whl", False),
+        ("a-1.tar.gz", False),
+    ],
+)
+def test_hashes_are_of_what_supported_pythons_install(filename, taken):
+    """CPython 3.11 to 3.14 on Linux, x86_64 and aarch64, glibc and musl."""
+    assert HASHES["fits"](filename) is taken
+
+
+def test_an_sdist_is_admitted_where_a_wheel_is_missing():
+    """And not where each Python has a wheel, so that no code of it runs at an installation."""
+    files = [
+        {"filename": name, "hashes": {"sha256": name}} for name in ("a-1-cp312-cp312-linux_x86_64.whl", "a-1.tar.gz")
+    ]
+    assert HASHES["chosen"](files, "1") == ["a-1-cp312-cp312-linux_x86_64.whl", "a-1.tar.gz"]
+    files[0] = {"filename": "a-1-py3-none-any.whl", "hashes": {"sha256": "wheel"}}
+    assert HASHES["chosen"](files, "1") == ["wheel"]
+
+
+def test_the_bill_of_materials_has_all_of_the_image_and_no_address():
+    """Python's packages with hashes and Debian's; nothing in it leads to a registry."""
+    bill = SBOM["bill_of_materials"](None)
+    names = {each["name"] for each in bill["components"]}
+    locked = {name for file in ("requirements.txt", "requirements-otel.txt") for name, *_ in pins(file)}
+    assert locked <= names
+    assert {"libnghttp2-14", "libc6", "python3.13-minimal"} <= names
+    assert "://" not in json.dumps(bill)
+    refs = {each["bom-ref"] for each in [bill["metadata"]["component"], *bill["components"]]}
+    assert {ref for each in bill["dependencies"] for ref in [each["ref"], *each["dependsOn"]]} <= refs
