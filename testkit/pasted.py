@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from testkit.blocks import Block, blocks
-from testkit.environment import bare
+from testkit.environment import STORE_BUDGET, bare
 from testkit.shown import differs
 
 ROOT: Final = Path(__file__).parents[1]
@@ -171,9 +171,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Return the environment of a reader who has installed ratelimitd, and activated the virtual environment."""
+    """Return the environment of a reader who has installed ratelimitd, and activated the virtual environment.
+
+    What a page pastes is the reader's, and has the default bound of a call to Redis. Here Redis shares the cores with
+    other tests, so it gets longer.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**bare(), "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "HOME": str(folder)}
+    own = {"PYTHONUNBUFFERED": "1", "HOME": str(folder), "STORE_BUDGET": STORE_BUDGET}
+    return {**bare(), "PATH": path, "PYTHONPATH": str(ROOT), **own}
 
 
 def _read(output: Path) -> str:

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from testkit.environment import STORE_BUDGET
 from testkit.pasted import ROOT, isolation
 
 ADDRESS: Final = "10.244.1.7"
@@ -30,9 +31,8 @@ BASE_PATH: Final = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
 """PATH of the base image."""
 
 PREFIX: Final = "/opt/ratelimitd"
-OWN: Final = "RATELIMITD_PURE=1 PYTHONPATH=/opt/checkout STORE_BUDGET=2s"
-"""Variables that the start script adds to those of the manifest: the package of the checkout, and patience with Redis,
-since a test machine may be slower than any budget."""
+OWN: Final = f"RATELIMITD_PURE=1 PYTHONPATH=/opt/checkout STORE_BUDGET={STORE_BUDGET}"
+"""Variables that the start script adds to those of the manifest: the package of the checkout, and time for Redis."""
 
 _SIOCSIFADDR: Final = 0x8916
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from ratelimitd.admin.guard import loopback
-from testkit.environment import bare
+from testkit.environment import STORE_BUDGET, bare
 
 START_SECONDS = 120.0
 
@@ -116,8 +116,8 @@ class Service:
 async def service(*arguments, env=None, ready=True, command="serve", stdout=asyncio.subprocess.PIPE, files=0, cwd=None):
     """Run the service on free ports; unless ``env`` says otherwise it drains at once and waits long for its store.
 
-    A test machine may be slower than any budget. A variable of ``env`` that is None is unset. ``files`` is the
-    hard limit of open files; 0: that of the tests. ``cwd`` is a folder with another version of the package.
+    A variable of ``env`` that is None is unset. ``files`` is the hard limit of open files; 0: that of the tests.
+    ``cwd`` is a folder with another version of the package.
     """
     own = {
         **bare(),
@@ -130,7 +130,7 @@ async def service(*arguments, env=None, ready=True, command="serve", stdout=asyn
         "DRAIN_DELAY": "0",
         "GRACEFUL_SHUTDOWN_TIMEOUT": "5",
         "LOG_FORMAT": "json",
-        "STORE_BUDGET": "2s",
+        "STORE_BUDGET": STORE_BUDGET,
     }
     limited = ("sh", "-c", 'ulimit -n "$0" && exec "$@"', str(files)) if files else ()
     process = await asyncio.create_subprocess_exec(

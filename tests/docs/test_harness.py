@@ -11,10 +11,17 @@ import pytest
 from testkit import pasted
 from testkit.blocks import blocks
 from testkit.pasted import PageError, run
+from testkit.redis_server import free_port, redis_server
 from testkit.shown import differs
 
 ENDED = "until grep -q '^State:.Z' /proc/$(cat pid)/status; do :; done"
 """Waits for the end of the process in the file pid, whose parent has not been told yet."""
+
+SERVE = """echo '{{domain: d, descriptors: [{{key: k, rate_limit: {{unit: day, requests_per_unit: 9}}}}]}}' > p.yaml
+REDIS_URL={redis} HOST=127.0.0.1 PORT={port} GRPC_PORT=0 DEBUG_PORT=0 DRAIN_DELAY=0 ratelimitd serve p.yaml"""
+ASK = """redis-cli -s {redis} client pause 200 > pause.log
+curl -s -o answer.json -w '%{{http_code}}\\n' localhost:{port}/json \\
+    -d '{{"domain": "d", "descriptors": [{{"entries": [{{"key": "k", "value": "v"}}]}}]}}'"""
 
 
 def fenced(text, language="sh", above=""):
@@ -77,6 +84,16 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path, parts, error):
     with pytest.raises(PageError) as caught:
         ran(tmp_path, *parts)
     assert error in str(caught.value)
+
+
+@pytest.mark.redis
+@pytest.mark.process
+def test_an_answer_of_redis_that_is_late_is_waited_for(tmp_path):
+    """A busy machine runs Redis late, and pages do there what they say: the service waits longer than its 15 ms."""
+    with redis_server() as redis:
+        given = {"redis": redis.address, "port": free_port()}
+        serve = fenced(SERVE.format(**given), above="<!-- stays: serving -->\n")
+        ran(tmp_path, serve, fenced(ASK.format(**given)), fenced("200", "text"))
 
 
 @pytest.mark.process

@@ -8,13 +8,14 @@ from ratelimitd.cli import main
 from ratelimitd.doctor.finding import Finding, Level
 from ratelimitd.doctor.target import CheckTarget
 from ratelimitd.settings import load
+from testkit.environment import STORE_BUDGET
 
 GOOD = "domain: shop\ndescriptors:\n  - key: user\n    rate_limit: {unit: second, requests_per_unit: 5}\n"
 LOCAL = GOOD + "    on_store_failure: local\n"
 FREE = {
     **dict.fromkeys(("HOST", "GRPC_HOST", "DEBUG_HOST"), "127.0.0.1"),
     **dict.fromkeys(("PORT", "GRPC_PORT", "DEBUG_PORT"), "0"),
-    "STORE_BUDGET": "2s",
+    "STORE_BUDGET": STORE_BUDGET,
 }
 PATIENT = {"REDIS_TIMEOUT": "10s"}
 """A test machine may be slower than any budget."""
