@@ -52,7 +52,7 @@ def limited(installed, policy, **settings):
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("transport", ["nghttp2", "grpcio"])
+@pytest.mark.parametrize("transport", [pytest.param("nghttp2", marks=pytest.mark.compiled), "grpcio"])
 def test_the_service_limits(transport, installed, policy):
     """Counters are in memory; both transports of gRPC are there."""
     limited(installed, policy, TRANSPORT=transport)
