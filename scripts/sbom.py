@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 ROOT: Final = Path(__file__).parents[1]
 LOCK: Final = ("requirements.txt", "requirements-otel.txt")
@@ -26,6 +27,11 @@ Component = dict[str, Any]
 def canonical(name: str) -> str:
     """Return a project's name as indexes write it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def encoded(text: str) -> str:
+    """Return a name or version as it is written in a package URL (ECMA-427 5.4)."""
+    return quote(text, safe=":")
 
 
 def main() -> None:
@@ -85,7 +91,7 @@ def python_package(
     name: str, version: str, hashes: Iterable[str], installed: Mapping[str, metadata.Distribution]
 ) -> Component:
     """Return a package of the lock, with the hashes of all files that the lock admits."""
-    purl = f"pkg:pypi/{canonical(name)}@{version}"
+    purl = f"pkg:pypi/{canonical(name)}@{encoded(version)}"
     found = installed.get(canonical(name))
     return {
         "type": "library",
@@ -117,8 +123,9 @@ def unpacked_debian(root: Path) -> list[Component]:
 def debian_package(control: str) -> Component:
     """Return the component of a package's control file."""
     fields = dict(re.findall(r"^(Package|Version|Architecture): (\S+)$", control, re.MULTILINE))
-    purl = f"pkg:deb/debian/{fields['Package']}@{fields['Version'].replace(':', '%3A')}?arch={fields['Architecture']}"
-    return {"type": "library", "bom-ref": purl, "name": fields["Package"], "version": fields["Version"], "purl": purl}
+    name, version = fields["Package"], fields["Version"]
+    purl = f"pkg:deb/debian/{encoded(name)}@{encoded(version)}?arch={fields['Architecture']}"
+    return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
 
 
 def named_debian() -> list[Component]:
@@ -126,7 +133,7 @@ def named_debian() -> list[Component]:
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     (names,) = re.findall(r"^RUN apt-get download (.*)$", text, re.MULTILINE)
     machine = MACHINES.get(platform.machine(), platform.machine())
-    purls = {name: f"pkg:deb/debian/{name}?arch={machine}" for name in names.split()}
+    purls = {name: f"pkg:deb/debian/{encoded(name)}?arch={machine}" for name in names.split()}
     return [{"type": "library", "bom-ref": purl, "name": name, "purl": purl} for name, purl in purls.items()]
 
 

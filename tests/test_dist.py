@@ -61,6 +61,15 @@ def test_each_pattern_of_package_data_matches():
     assert [each for each in patterns if not [*(ROOT / "ratelimitd").glob(each)]] == []
 
 
+@pytest.mark.process
+def test_each_file_of_the_package_that_is_no_module_is_package_data():
+    """Else it is in the sdist, and no wheel has it."""
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]["ratelimitd"]
+    brought = {each for pattern in patterns for each in (ROOT / "ratelimitd").glob(pattern)}
+    files = [ROOT / each for each in tracked() if each.startswith("ratelimitd/") and not each.endswith(".py")]
+    assert [each for each in files if each not in brought] == []
+
+
 def test_wheels_are_built_for_the_pythons_that_the_metadata_names():
     """By cibuildwheel, and tests run on each of them in CI."""
     named = {each.rpartition(" ")[2] for each in PROJECT["project"]["classifiers"] if ":: 3." in each}

@@ -7,6 +7,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -83,6 +86,20 @@ def test_an_sdist_is_admitted_where_a_wheel_is_missing():
     assert HASHES["chosen"](files, "1") == ["wheel"]
 
 
+@pytest.fixture
+def image(tmp_path):
+    """A folder with what an unpacked image has of a package of Debian and one of Python."""
+    status = tmp_path / "var/lib/dpkg/status.d"
+    status.mkdir(parents=True)
+    (status / "libstdc++6").write_text(
+        "Package: libstdc++6\nSource: gcc-14\nVersion: 1:14.2.0-19+deb13u1\nArchitecture: arm64\n"
+    )
+    click = tmp_path / "opt/ratelimitd/lib/python3.13/site-packages/click-8.dist-info"
+    click.mkdir(parents=True)
+    (click / "METADATA").write_text("Metadata-Version: 2.4\nName: click\nVersion: 8\nLicense-Expression: 0BSD\n")
+    return tmp_path
+
+
 def test_the_bill_of_materials_has_all_of_the_image_and_no_address():
     """Python's packages with hashes and Debian's; nothing in it leads to a registry."""
     bill = SBOM["bill_of_materials"](None)
@@ -93,3 +110,22 @@ def test_the_bill_of_materials_has_all_of_the_image_and_no_address():
     assert "://" not in json.dumps(bill)
     refs = {each["bom-ref"] for each in [bill["metadata"]["component"], *bill["components"]]}
     assert {ref for each in bill["dependencies"] for ref in [each["ref"], *each["dependsOn"]]} <= refs
+
+
+def test_the_bill_of_an_unpacked_image_has_the_versions_and_licences_in_it(image):
+    """Not those of the machine that makes it."""
+    bill = SBOM["bill_of_materials"](image)
+    found = {each["name"]: each for each in bill["components"]}
+    assert [name for name in found if name.startswith("lib")] == ["libstdc++6"]
+    assert found["libstdc++6"]["version"] == "1:14.2.0-19+deb13u1"
+    assert [name for name, each in found.items() if "licenses" in each] == ["click"]
+    assert found["click"]["licenses"] == [{"expression": "0BSD"}]
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_the_bill_of_materials_is_valid(unpacked, image):
+    """By the JSON schema of CycloneDX 1.6, which knows the names of licences; a scanner refuses another one."""
+    bill = SBOM["bill_of_materials"](image if unpacked else None)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bill)) is None
+    purls = [each["purl"] for each in bill["components"]]
+    assert [each for each in purls if PackageURL.from_string(each).to_string() != each] == []

@@ -49,14 +49,18 @@ class Installed:
         """Run Python code, isolated from the folder and from variables."""
         return self.run("python", "-I", "-c", text).strip()
 
+    def running(self, *command, **settings):
+        """A service: as ``started``."""
+        return self.started([self.bin / "ratelimitd", *command], **settings)
+
     @contextmanager
-    def running(self, command, *arguments, **settings):
-        """A service on free ports of loopback: its process and the line ``serving`` of its log."""
+    def started(self, command, **settings):
+        """A program that serves on free ports of loopback: its process and the line ``serving`` of its log."""
         names = ("HOST", "GRPC_HOST", "DEBUG_HOST", "PORT", "GRPC_PORT", "DEBUG_PORT")
         own = {name: "0" if name.endswith("PORT") else "127.0.0.1" for name in names}
         own |= {"LISTEN_ADDR": "127.0.0.1:0", "LOG_FORMAT": "json", "DRAIN_DELAY": "0", **settings}
         with subprocess.Popen(
-            [self.bin / "ratelimitd", command, *arguments],
+            command,
             cwd=self.folder,
             env=self._environment(own),
             stdout=subprocess.DEVNULL,

@@ -1,10 +1,11 @@
-"""The compiled core and the extension: the wheel brings both, and the library that the extension needs."""
+"""The compiled core and the extension: a wheel brings both and their library, an sdist where no compiler is neither."""
 
 from pathlib import Path
 
 import pytest
 
 
+@pytest.mark.compiled
 @pytest.mark.process
 def test_it_is_compiled_and_its_extension_loads(installed):
     """An interpreted core or grpcio would serve as well, at a fraction of the rate."""
@@ -13,6 +14,7 @@ def test_it_is_compiled_and_its_extension_loads(installed):
     assert installed.python(loads) == "True"
 
 
+@pytest.mark.compiled
 @pytest.mark.process
 def test_the_service_maps_the_library_of_the_wheel(installed):
     """A service of nghttp2 has one libnghttp2 in its memory, and it lies in ratelimitd.libs."""
@@ -21,3 +23,15 @@ def test_the_service_maps_the_library_of_the_wheel(installed):
     (library,) = {line.split()[-1] for line in maps.splitlines() if "libnghttp2" in line}
     assert Path(library).parent.name == "ratelimitd.libs"
     assert Path(library).is_relative_to(installed.bin.parent)
+
+
+@pytest.mark.interpreted
+@pytest.mark.process
+def test_an_installation_without_a_compiler_says_so(installed):
+    """Its version names what serves, and so does its log; TRANSPORT=nghttp2 says what to install."""
+    version = installed.run("ratelimitd", "--version")
+    assert "(interpreted: not built)" in version
+    assert "transport: grpcio" in version
+    with installed.running("serve") as (_, serving):
+        assert serving["transport"] == "grpcio"
+    assert "libnghttp2-dev" in installed.run("ratelimitd", "serve", TRANSPORT="nghttp2", code=1)

@@ -1,5 +1,8 @@
 """The commands that start no service."""
 
+import json
+import re
+
 import pytest
 
 POLICY = """
@@ -23,12 +26,20 @@ def test_the_module_is_the_command(installed):
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(
-    "command", ["check", "diff", "doctor", "envoy", "proxy", "ratelimit", "serve", "simulate", "validate"]
-)
-def test_every_command_has_a_help(command, installed):
-    """All of them import what they need."""
-    assert f"Usage: ratelimitd {command}" in installed.run("ratelimitd", command, "--help")
+def test_every_command_has_a_help(installed):
+    """All of them import what they need, also ``ratelimit``, which is for images and is not listed."""
+    _, _, listed = installed.run("ratelimitd", "--help").partition("Commands:\n")
+    commands = re.findall(r"^  (\w+)  ", listed, re.MULTILINE)
+    assert {"proxy", "serve", "top", "watch"} <= {*commands}
+    for each in ["ratelimit", *commands]:
+        assert f"Usage: ratelimitd {each}" in installed.run("ratelimitd", each, "--help")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("kind", ["policy", "gateway", "overlay"])
+def test_a_schema_is_printed(kind, installed):
+    """It is made from the tables and docstrings of the parser, which a build must not leave out."""
+    assert json.loads(installed.run("ratelimitd", "schema", kind))["$schema"]
 
 
 @pytest.mark.process

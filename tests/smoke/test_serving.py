@@ -1,12 +1,16 @@
 """The service and the proxy: a real process, a gRPC call, and HTTP requests."""
 
 import json
+import os
 import threading
 import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 POLICY = """
 domain: shop
@@ -48,7 +52,7 @@ def limited(installed, policy, **settings):
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("transport", ["nghttp2", "grpcio"])
+@pytest.mark.parametrize("transport", [pytest.param("nghttp2", marks=pytest.mark.compiled), "grpcio"])
 def test_the_service_limits(transport, installed, policy):
     """Counters are in memory; both transports of gRPC are there."""
     limited(installed, policy, TRANSPORT=transport)
@@ -94,3 +98,33 @@ def test_the_proxy_limits(installed, app):
         assert get(url, **{"X-API-Key": "a"}) == (200, b"/path")
         assert [get(url, **{"X-API-Key": "a"})[0] for _ in range(2)] == [200, 429]
         assert get(url, **{"X-API-Key": "b"})[0] == 200
+
+
+def shown(address):
+    """The page of the live view, as a browser gets it, with each file that it is made of."""
+    status, page = get(f"http://{address}/", Accept="text/html,*/*;q=0.8")
+    files = [*(ROOT / "ratelimitd/admin/page_files").glob("*.[cj]s*")]
+    assert status == 200
+    assert len(files) > 2
+    assert [each.name for each in files if each.read_text() not in page.decode()] == []
+
+
+@pytest.mark.process
+def test_what_make_run_starts_limits(installed, app):
+    """scripts/run in a folder whose .venv is the installation, with all its defaults but the ports.
+
+    The proxy has its default gateway file, counts in memory, and serves Envoy beside it; the debug port shows it live.
+    """
+    (installed.folder / ".venv").symlink_to(installed.bin.parent)
+    (installed.folder / "examples").symlink_to(ROOT / "examples")
+    settings = {"PATH": os.environ["PATH"], "UPSTREAM_PORT": "0", "UPSTREAM_URL": app}
+    with installed.started([ROOT / "scripts" / "run"], **settings) as (_, serving):
+        url, key = f"http://{serving['proxy']}/api/expensive", {"X-API-Key": "api-key:standard"}
+        assert [get(url, **key)[0] for _ in range(11)] == [200] * 10 + [429]
+        expensive = ("endpoint=expensive", "api_key=api-key:standard")
+        asked = ("check", "--address", serving["grpc"], "-d", "gateway", ",".join(expensive))
+        assert "OVER_LIMIT" in installed.run("ratelimitd", *asked, code=1)
+        assert serving["store"] == "memory"
+        shown(serving["debug"])
+        top = ("top", "--address", serving["debug"], "--once", "--json")
+        assert "expensive" in installed.run("ratelimitd", *top)
