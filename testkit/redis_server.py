@@ -25,7 +25,7 @@ AT_ONCE = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]
 PORTS = range(10_000, 32_768)
 """Below the range of ephemeral ports, so that no outgoing connection takes the port of a killed server."""
 BUS = 10_000
-"""A cluster's node listens for other nodes at its own port and this; ``cluster-port``, which says another, is of 7.0."""
+"""A cluster's node listens for others at its port and this; ``cluster-port``, which says another one, is of 7.0."""
 NODE_PORTS = range(10_000, 20_000)
 """Of a cluster's nodes, so that their buses are below the ephemeral ports too, and no bus is at a node's port."""
 PATIENCE = 30.0
@@ -161,7 +161,7 @@ class RedisServer:
             return client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def version(self) -> tuple[int, int]:
-        """Return the first two numbers of its version; of a Valkey, that of the Redis which it says it replaces: 7.2."""
+        """Return the first two numbers of its version; a Valkey's is that of the Redis that it replaces, 7.2."""
         first, second, *_ = self.ask("INFO", "server")["redis_version"].split(".")
         return int(first), int(second)
 
