@@ -10,7 +10,7 @@ import redis
 from redis.crc import key_slot
 
 from ratelimitd.stores.redis import RedisStore
-from testkit.redis_server import AT_ONCE, RedisServer, free_port, scratch_folder, start_all, until
+from testkit.redis_server import AT_ONCE, BUS, RedisServer, node_port, scratch_folder, start_all, until
 from testkit.tls_files import TlsFiles
 
 SLOTS = 16_384
@@ -32,7 +32,6 @@ class Node(RedisServer):
     """One node.
 
     Attributes:
-        bus: port of the cluster bus.
         announced: the address that the cluster reports to clients.
         id: its node ID.
     """
@@ -45,15 +44,15 @@ class Node(RedisServer):
         tls: TlsFiles | None,
         password: str | None,
     ) -> None:
-        self.bus = free_port()
-        own = ["--cluster-port", str(self.bus), "--cluster-announce-bus-port", str(self.bus), *FIXED]
+        port = node_port()
+        own = ["--cluster-announce-bus-port", str(port + BUS), *FIXED]
         if announced is not None:
             own += ["--cluster-announce-port" if tls is None else "--cluster-announce-tls-port", str(announced)]
         if tls is not None:
             own += ["--tls-cluster", "yes", "--tls-replication", "yes", "--tls-auth-clients", "no"]
         if password is not None:
             own += ["--requirepass", password, "--masterauth", password]
-        super().__init__(folder, [*own, *options], tcp=True, tls=tls, password=password)
+        super().__init__(folder, [*own, *options], tcp=True, tls=tls, password=password, port=port)
         self.announced = self.address if announced is None else f"127.0.0.1:{announced}"
         self.id = ""
 
@@ -215,10 +214,10 @@ def _form(cluster: RedisCluster, masters: int) -> None:
         node.id = node.ask("CLUSTER", "MYID")
         node.ask("CLUSTER", "SET-CONFIG-EPOCH", turn + 1)
     for turn, node in enumerate(leaders):
-        node.ask("CLUSTER", "ADDSLOTSRANGE", turn * SLOTS // masters, (turn + 1) * SLOTS // masters - 1)
+        node.ask("CLUSTER", "ADDSLOTS", *range(turn * SLOTS // masters, (turn + 1) * SLOTS // masters))
     for turn, node in enumerate(cluster.nodes):
         for other in cluster.nodes[turn + 1 :]:
-            node.ask("CLUSTER", "MEET", "127.0.0.1", other.port, other.bus)
+            node.ask("CLUSTER", "MEET", "127.0.0.1", other.port, other.port + BUS)
     for turn, node in enumerate(followers):
         until(partial(node.taught, "REPLICATE", leaders[turn % masters].id), "a replica that knows its master")
 

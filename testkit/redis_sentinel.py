@@ -26,6 +26,10 @@ PACE = {
     # A pause of a busy test machine must not be mistaken for a clock step.
     "tilt-period": 200,
 }
+PACED = (7, 0)
+"""The first version that can be told these."""
+SLOW_DOWN_AFTER = 3000
+"""The least ``down-after-milliseconds`` of a Sentinel before, which pings only once a second."""
 
 
 Settings = dict[str, str | int]
@@ -157,7 +161,7 @@ class _Making:
             file.write_text(_configuration(id_, others, pair, settings) + secret)
         start_all(list(made.values()))
         for sentinel in made.values():
-            for setting, value in PACE.items():
+            for setting, value in PACE.items() if sentinel.version() >= PACED else ():
                 sentinel.ask("SENTINEL", "DEBUG", setting, value)
         return list(made.values())
 
@@ -187,16 +191,14 @@ def redis_sentinel(
     failover_timeout: int = 1000,
 ) -> Iterator[RedisSentinel]:
     """Run a set; ``options`` are of the servers, ``down_after`` and ``failover_timeout`` of the Sentinels, in ms."""
-    settings: Settings = {
-        "down-after-milliseconds": down_after,
-        "failover-timeout": failover_timeout,
-        "parallel-syncs": 1,
-    }
+    settings: Settings = {"failover-timeout": failover_timeout, "parallel-syncs": 1}
     if password is not None:
         settings["auth-pass"] = password
     with ExitStack() as stack:
         making = _Making(stack, stack.enter_context(scratch_folder()), tls)
         pair = making.pair(options, password)
+        paced = pair[0].version() >= PACED
+        settings["down-after-milliseconds"] = down_after if paced else max(down_after, SLOW_DOWN_AFTER)
         running = RedisSentinel(pair, making.sentinels(pair, settings, sentinel_password))
         running.settle()
         yield running

@@ -24,6 +24,10 @@ AT_ONCE = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]
 """Do not wait for more replicas before replication starts; ping each second, since a replica counts from the first."""
 PORTS = range(10_000, 32_768)
 """Below the range of ephemeral ports, so that no outgoing connection takes the port of a killed server."""
+BUS = 10_000
+"""A cluster's node listens for others at its port and this; ``cluster-port``, which says another one, is of 7.0."""
+NODE_PORTS = range(10_000, 20_000)
+"""Of a cluster's nodes, so that their buses are below the ephemeral ports too, and no bus is at a node's port."""
 PATIENCE = 30.0
 """Timeout of ``until`` in seconds; only a failing test waits that long."""
 
@@ -156,6 +160,11 @@ class RedisServer:
         with closing(self.client(password=self.password, protocol=2, **once)) as client:
             return client.execute_command(*command)  # type: ignore[no-untyped-call]
 
+    def version(self) -> tuple[int, int]:
+        """Return the first two numbers of its version; a Valkey's is that of the Redis that it replaces, 7.2."""
+        first, second, *_ = self.ask("INFO", "server")["redis_version"].split(".")
+        return int(first), int(second)
+
     def role(self) -> str:
         """Return the role that the server reports: master, slave or sentinel."""
         return str(self.ask("ROLE")[0])
@@ -168,13 +177,22 @@ class RedisServer:
 
 def free_port() -> int:
     """Return a TCP port that is free at this moment."""
-    while True:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", random.choice(PORTS)))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+    return next(port for port in iter(lambda: random.choice(PORTS), None) if _is_free(port))
+
+
+def node_port() -> int:
+    """Return a TCP port for a cluster's node: it and that of its bus are free at this moment."""
+    ports = iter(lambda: random.choice(NODE_PORTS), None)
+    return next(port for port in ports if _is_free(port) and _is_free(port + BUS))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def until(true: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:

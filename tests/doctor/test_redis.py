@@ -121,7 +121,7 @@ async def test_the_least_rights(server):
 @pytest.mark.redis
 async def test_a_replica():
     """A replica is bad: what is to be named instead is said."""
-    with redis_server("--replicaof", "127.0.0.1 1") as replica:
+    with redis_server("--replicaof", "127.0.0.1", "1") as replica:
         (found,) = await looked(redis.check, case(REDIS_URL=replica.address))
     assert (found.level, "is a read-only replica" in found.found) == (Level.BAD, True)
     assert found.change == "set REDIS_URL to the master, or to its Sentinels with REDIS_TYPE=sentinel"

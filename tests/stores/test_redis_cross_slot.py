@@ -128,6 +128,8 @@ async def test_a_slot_on_its_way(make, cluster, cost, flags):
         again = [ask((BUCKET, b"{%d}%d" % (moving, number), cost, flags)) for number in range(3)]
         before = [outcome.before for outcome in await charge(store, [*again, *asks(cost, flags=flags)])][:3]
     finally:
+        while move.move_keys():  # Valkey 9 gives no slot away whose keys are left
+            pass
         await asyncio.to_thread(move.finish)
     assert before == [cost, cost, 0]
     assert store.redirects["ask"] == 3  # the one that has gone, the one that is new, and that of asks()

@@ -9,7 +9,7 @@ from ratelimitd import algorithms
 from ratelimitd.config.redis_address import Deployment
 from ratelimitd.stores.redis.handshake import unsuitable
 from testkit.redis_sentinel import redis_sentinel
-from testkit.redis_server import free_port, redis_server
+from testkit.redis_server import node_port, redis_server
 from tests.contract.cases import allowed, charge
 from tests.stores.test_redis_store import one
 
@@ -71,7 +71,7 @@ async def test_missing_keys_are_named(make, edges, server):
 @pytest.mark.redis
 async def test_a_replica_is_refused(make, edges, server):
     """A replica takes no writes, so it is no place to connect to, and the reason says what to name instead."""
-    with redis_server("--replicaof", "127.0.0.1 1") as replica:
+    with redis_server("--replicaof", "127.0.0.1", "1") as replica:
         assert not await make(replica.address).connect()
     assert "is a read-only replica" in edges.seen[0][1]
 
@@ -79,7 +79,7 @@ async def test_a_replica_is_refused(make, edges, server):
 @pytest.mark.redis
 async def test_a_cluster_is_no_single_server(make, edges):
     """A node of a cluster under REDIS_TYPE=single is refused with the setting to change, and the other way round."""
-    with redis_server("--cluster-enabled", "yes", "--cluster-port", str(free_port()), tcp=True) as node:
+    with redis_server("--cluster-enabled", "yes", tcp=True, port=node_port()) as node:
         assert not await make(node.address).connect()
     assert "REDIS_TYPE=cluster" in edges.seen[0][1]
 
