@@ -108,7 +108,7 @@ def test_the_service_limits_on_upstreams_ports(container, policy):
         container.run(readyz, "8080", "/nothing", code=UNHEALTHY)
         container.run(readyz, code=UNHEALTHY, PORT="8099")
         limited(container)
-        status, page = get(container, "http://127.0.0.1:6070/live/")
+        status, page = get(container, "http://127.0.0.1:6070/", "Accept: text/html")
         assert (status, "<html" in page) == (200, True)
         assert get(container, "http://127.0.0.1:6070/rlconfig")[0] == 200
 
