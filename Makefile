@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 ENVOY := .venv-envoy/bin/envoy
 
-.PHONY: setup run demo demo-llm picture test test-long soak mutants test-native bench lint quick protos system hashes dist sbom clean
+.PHONY: setup run demo demo-llm picture test test-long soak mutants test-native bench lint quick protos system hashes dist image sbom clean
 
 setup: .venv/.dev
 	@scripts/compile
@@ -60,6 +60,10 @@ protos: setup
 
 dist:
 	@scripts/dist $(PYTHON)
+
+# ARCHIVE is an image that was built before, as `docker save` writes it.
+image: .venv/.dev
+	@scripts/image $(ARCHIVE)
 
 # Hashes of the pinned requirements, asked of the index that pip is configured with: after a change of a pin.
 hashes:

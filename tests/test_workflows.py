@@ -103,6 +103,17 @@ def test_what_runs_is_a_script_of_the_repository(workflow):
             assert f"\n{target}:" in makefile, target
 
 
+def test_an_image_is_checked_before_it_is_pushed():
+    """A signed image that does not start would be one that users pin."""
+    build = yaml.safe_load((FOLDER / "image.yml").read_text())["jobs"]["build"]["steps"]
+    pushes = [each for each, step in enumerate(build) if "push=true" in step.get("with", {}).get("outputs", "")]
+    checks = [each for each, step in enumerate(build) if re.search(r"^make .*\bimage$", step.get("run", ""))]
+    assert len(pushes) == len(checks) == 1
+    assert checks < pushes
+    archives = [step["with"]["outputs"] for step in build if "type=docker" in step.get("with", {}).get("outputs", "")]
+    assert archives == [f"type=docker,dest={build[checks[0]]['env']['ARCHIVE']}"]
+
+
 def test_every_script_for_ci_is_called():
     """One that nothing calls is not tested by being run."""
     called = "".join(path.read_text() for path in FOLDER.glob("*.yml"))

@@ -1,6 +1,7 @@
 """``ratelimitd proxy``: the reverse proxy over the same engine, optionally with the rate-limit service."""
 
 import asyncio
+import os
 import socket
 import sys
 import tempfile
@@ -8,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from ratelimitd import __version__
 from ratelimitd.admin import Pages, PageTable, Reused, gateway_pages, listen
@@ -60,6 +62,9 @@ from .service import RunningService
 from .tracing import span_families, traced_requests, tracer_of
 
 log = get_logger(__name__)
+
+SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 -- a directory with a name of its own is made in it
+"""What containers may write to, also where the root is read-only."""
 
 
 def run(settings: Settings, config: str | None, wanted: CallerLimits | None = None, *, with_service: bool) -> int:
@@ -312,6 +317,7 @@ async def _pages(
 
 def _written(text: str, stack: AsyncExitStack) -> str:
     """Write the default file to a temporary directory, so that it is loaded like any other."""
-    path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ratelimitd-"))) / "gateway.yaml"
+    memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+    path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ratelimitd-", dir=memory))) / "gateway.yaml"
     path.write_text(text)
     return str(path)

@@ -31,6 +31,10 @@ COPIED = (
     "README.md",
     "LICENSE",
     "LICENSE.nghttp2",
+    ".dockerignore",
+    ".github",
+    "Dockerfile",
+    "image",
 )
 """All that the named tests need; the built extension is in the package's folder, and built anew for its own patches."""
 
