@@ -26,15 +26,16 @@ from bench import (
 )
 from bench.builds import OURS
 from bench.peer_proxies import PEER_PROXY, PLACES, PeerProxy, peer_proxy
-from bench.policy import write_for_peers
+from bench.peer_services import PEER, PEER_PLACES, Peer, peer
+from bench.policy import PEERS, peer_files, write_for_peers
 from testkit.errors import BenchError
-from testkit.server import PEER, TRANSPORTS, Subject, peer
+from testkit.server import TRANSPORTS
 
 
 class Others(NamedTuple):
     """What is measured beside ratelimitd: services for Envoy's rate-limit API, and proxies."""
 
-    services: Sequence[Subject]
+    services: Sequence[Peer]
     proxies: Sequence[PeerProxy]
 
 
@@ -69,7 +70,7 @@ PARTS: Final[Mapping[str, Measure]] = {
 TAKES_PEERS: Final = ("rls", "idle", "envoy")
 
 
-def _peer(text: str) -> Subject:
+def _peer(text: str) -> Peer:
     try:
         found = peer(text)
     except ValueError as error:
@@ -89,6 +90,10 @@ def _peer_proxy(text: str) -> PeerProxy:
     return found
 
 
+def _places() -> str:
+    return ", ".join(f"{place} is the {value}" for place, value in PEER_PLACES.items())
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.argument(
     "parts",
@@ -99,9 +104,10 @@ def _peer_proxy(text: str) -> PeerProxy:
 @click.option("--quick", is_flag=True, help="A short run; it writes to build/bench/ and not to docs/.")
 @click.option(
     "--peer", "peers", multiple=True, metavar=PEER,
-    help="Also measure another service, which has loaded the policy of the bench, in the rows of rls and envoy with "
-    "its store. With its pid, it is moved to the core of the server, and its CPU and memory are measured, in idle too; "
-    "with the pid of its own Redis, that is moved to the core of Redis.",
+    help="Also measure another service, with the policy of the bench, in the rows of rls and envoy with its store, and "
+    "in idle. The bench starts COMMAND on the core of the server, in the foreground, waits until it decides by that "
+    f"policy, measures its CPU and memory, and ends it with SIGTERM. In COMMAND {_places()}. One that runs already is "
+    "given by its address; with its pid and that of its own Redis, they are moved to their cores and measured too.",
 )  # fmt: skip
 @click.option(
     "--peer-proxy", "peer_proxies", multiple=True, metavar=PEER_PROXY,
@@ -110,10 +116,11 @@ def _peer_proxy(text: str) -> PeerProxy:
     "that the proxy must listen on and forward to; it has to stay in the foreground.",
 )  # fmt: skip
 def main(parts: Sequence[str], quick: bool, peers: Sequence[str], peer_proxies: Sequence[str]) -> None:
-    """Measure all parts, or only these. ``policy`` writes the files that a --peer must have loaded, and prints them."""
+    """Measure all parts, or only these. ``policy`` writes the files that a --peer loads, and prints them."""
     others = Others([_peer(text) for text in peers], [_peer_proxy(text) for text in peer_proxies])
     if "policy" in parts:
-        print(*write_for_peers(), sep="\n")
+        write_for_peers()
+        print("\n".join(f"# {PEERS / name}\n{text}" for name, text in peer_files().items()), end="")
         return
     for part in parts or PARTS:
         words = [*(["--quick"] if quick else []), *(f"--peer={text}" for text in peers if part in TAKES_PEERS)]

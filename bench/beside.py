@@ -6,20 +6,10 @@ from typing import Any, Final
 
 from bench.builds import OURS
 from bench.measure import Spread, ratio, spreads
-from testkit.machine import Cores, pin
-from testkit.server import Subject
+from bench.peer_services import Peer
 
 Rounds = Mapping[str, Sequence[Mapping[str, float]]]
 """The measurements of each service, by its name; the rounds of all are in the same order."""
-
-
-def pin_peers(peers: Sequence[Subject], where: Cores) -> None:
-    """Move each peer to the core of the server, and its Redis to the core of Redis."""
-    for each in peers:
-        if each.pid:
-            pin(each.pid, where.server)
-        for pid in each.redis:
-            pin(pid, where.redis)
 
 
 def of_peers(rounds: Rounds, numbers: Sequence[str]) -> dict[str, dict[str, Spread]]:
@@ -59,12 +49,12 @@ def rows(about: Mapping[str, str], rounds: Rounds, repeats: int, numbers: Sequen
 FORM: Final = "{:.2f}"
 
 
-def columns(peers: Sequence[Subject], numbers: Mapping[str, str]) -> list[str]:
+def columns(peers: Sequence[Peer], numbers: Mapping[str, str]) -> list[str]:
     """Return the titles of the columns of ratios: of each peer, of each number by its title."""
     return [f"{title} ÷ {each.name}" for each in peers for title in numbers.values()]
 
 
-def cells(row: Mapping[str, Any], peers: Sequence[Subject], numbers: Mapping[str, str]) -> list[str]:
+def cells(row: Mapping[str, Any], peers: Sequence[Peer], numbers: Mapping[str, str]) -> list[str]:
     """Return the ratios of a row in the order of ``columns``, empty where there is none."""
     found = (row.get(f"{number}/{each.name}") for each in peers for number in numbers)
     return ["" if each is None else Spread(**each).show(FORM.format) for each in found]

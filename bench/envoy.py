@@ -16,11 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench import beside
+from bench import beside, peer_services
 from bench.builds import STORE_BUDGET, Build, builds
 from bench.cases import STORES
 from bench.load import WARMUP, Load, parse_wrk, run
 from bench.measure import shown, thousands
+from bench.peer_services import Peer
 from bench.policy import DOMAIN, policy, user
 from bench.report import Report
 from testkit import server
@@ -89,11 +90,10 @@ class Proxy(NamedTuple):
         return {name: int(named.get(name, 0)) for name in ("ok", "error", "over_limit")}
 
 
-def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
+def measure(scale: Scale, peers: Sequence[Peer], command: str) -> Report:
     """Measure each build and peer behind its own Envoy, with one upstream, alternately."""
     _check_tools()
     where = cores()
-    beside.pin_peers(peers, where)
     chosen, notes = builds()
     data: list[dict[str, Any]] = []
     for store in ("redis", "memory"):
@@ -137,7 +137,7 @@ def _check_tools() -> None:
 
 
 def _measure_store(
-    store: str, scale: Scale, chosen: Sequence[Build], peers: Sequence[Subject], where: Cores, notes: list[str]
+    store: str, scale: Scale, chosen: Sequence[Build], peers: Sequence[Peer], where: Cores, notes: list[str]
 ) -> list[dict[str, Any]]:
     case = f"{STORES[store]}, {scale.users:,} users"
     rounds: dict[str, list[dict[str, float]]] = {}
@@ -145,10 +145,9 @@ def _measure_store(
         script = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench")), "users.lua")
         script.write_text(USERS % (scale.users, STEP))
         upstream = stack.enter_context(proxy(_upstream(), where.load))
-        started = [_service(build, store, where, stack) for build in chosen]
-        pairs = [
-            (each, stack.enter_context(proxy(_in_front(each, upstream), where.load))) for each in (*started, *peers)
-        ]
+        ours = [_service(build, store, where, stack) for build in chosen]
+        theirs = stack.enter_context(peer_services.started(peers, where))
+        pairs = [(each, stack.enter_context(proxy(_in_front(each, upstream), where.load))) for each in (*ours, *theirs)]
         for _ in range(scale.repeats):
             for service, envoy in pairs:
                 measured = _once(service, envoy, scale, script, where)
@@ -259,7 +258,7 @@ def _get(address: str, path: str) -> Any:
         return json.load(answer)
 
 
-def _row(each: Mapping[str, Any], peers: Sequence[Subject]) -> list[str]:
+def _row(each: Mapping[str, Any], peers: Sequence[Peer]) -> list[str]:
     cell = partial(shown, each)
     return [
         str(each["case"]),

@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from bench import peer_services
 from bench.builds import Build, builds, compiled_bytes
 from bench.cases import STORES
 from bench.measure import shown, spreads
+from bench.peer_services import Peer, Startable
 from bench.policy import policy
 from bench.report import Report
 from testkit import server
-from testkit.machine import TICKS, cores, cpu_seconds, rss_bytes
-from testkit.server import Subject
+from testkit.machine import TICKS, Cores, cores, cpu_seconds, rss_bytes
 
 COLUMNS: Final = ("counters", "served by", "MiB", "own MiB", "CPU s", "CPU s of child", "ready after s")
 MIB: Final = 1 << 20
@@ -28,7 +29,7 @@ class Scale(NamedTuple):
 QUICK: Final = Scale(repeats=2, settle=1.0)
 
 
-def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
+def measure(scale: Scale, peers: Sequence[Peer], command: str) -> Report:
     """Start the service repeatedly; measure the time and CPU until it is ready, and its memory after that."""
     where = cores()
     chosen, notes = builds()
@@ -38,7 +39,9 @@ def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
             for build in chosen:
                 repeats = [_started(build, env, scale, where.server) for _ in range(scale.repeats)]
                 data.append(_named(store, build.name, repeats))
-    data += [_named(f"in {STORES[each.store]}", each.name, [_held(each.pid)]) for each in peers if each.pid]
+    data += [
+        _named(f"in {STORES[each.store]}", each.name, of_peer(each, scale, where)) for each in peers if _has_pid(each)
+    ]
     return Report(
         "idle",
         "The idle sidecar: memory and start-up",
@@ -48,6 +51,7 @@ def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
             f"a policy of one limit, on core {where.server}; {scale.repeats} starts, median (least-most)",
             "MiB: resident memory, including library pages shared with other processes; own: memory not shared (USS)",
             "CPU: user and system time until it answers; its child process parses the policy and exits",
+            *(["a peer has answered the calls that test its policy"] if peers else []),
             f"the compiled modules have {compiled_bytes() / MIB:.1f} MiB in files",
             *notes,
         ],
@@ -63,6 +67,21 @@ def _started(build: Build, env: Mapping[str, str], scale: Scale, core: int) -> d
         cpu, child = cpu_seconds(subject.pid), _childrens_seconds(subject.pid)
         time.sleep(scale.settle)  # until memory of the startup is freed, and the first timers have fired
         return {**_held(subject.pid), "cpu": cpu, "child": child, "ready": ready}
+
+
+def _has_pid(peer: Peer) -> bool:
+    return isinstance(peer, Startable) or bool(peer.pid)
+
+
+def of_peer(peer: Peer, scale: Scale, where: Cores) -> list[dict[str, float]]:
+    """Measure a peer as ours, from its command; of one that runs already, the memory that it has."""
+    repeats = []
+    for _ in range(scale.repeats if isinstance(peer, Startable) else 1):
+        with peer_services.started([peer], where) as (subject,):
+            cpu = {"cpu": cpu_seconds(subject.pid)} if isinstance(peer, Startable) else {}
+            time.sleep(scale.settle if cpu else 0.0)
+            repeats.append({**_held(subject.pid), **cpu})
+    return repeats
 
 
 def _held(pid: int) -> dict[str, float]:

@@ -29,12 +29,39 @@ def draw(report: Report, file: Path) -> None:
     if not report.data or report.part not in DRAWN:
         return
     mpl.rcParams["svg.hashsalt"] = "ratelimitd"
+    figure = chart(report)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, format="svg", metadata={"Date": None})
+
+
+def chart(report: Report) -> Figure:
+    """Return the chart of a part in ``DRAWN``."""
     figure = Figure(layout="constrained", facecolor="white")
     FigureCanvasSVG(figure)
     DRAWN[report.part](figure, report.data)
-    figure.suptitle(report.title, x=0.01, ha="left", fontsize="large", fontweight="bold", color=INK)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, format="svg", metadata={"Date": None})
+    _head(figure, report.title)
+    return figure
+
+
+def _head(figure: Figure, title: str) -> None:
+    """Put the title above the charts, and the legend under it, in as many lines as its names need.
+
+    The title is the legend's: constrained layout puts a title and a legend of the figure in the same place.
+    """
+    font = {"size": "large", "weight": "bold"}
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if not labels:
+        figure.suptitle(title, x=0.01, ha="left", fontproperties=font, color=INK)
+        return
+    for columns in range(len(labels), 0, -1):
+        legend = figure.legend(
+            handles, labels, loc="outside upper left", ncols=columns, frameon=False, labelcolor=INK,
+            title=title, title_fontproperties=font, alignment="left",
+        )  # fmt: skip
+        legend.get_title().set_color(INK)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def _rls(figure: Figure, data: Sequence[dict[str, Any]]) -> None:
@@ -112,9 +139,6 @@ def _bars(figure: Figure, data: Sequence[dict[str, Any]], group: str, panels: Se
         _dress(axes, title)
     all_axes[0].set_yticks(range(len(rows)), rows)
     all_axes[0].invert_yaxis()
-    if names != [""]:
-        handles, labels = all_axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper right", ncols=len(names), frameon=False, labelcolor=INK)
 
 
 def _dress(axes: Any, title: str) -> None:

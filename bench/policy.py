@@ -5,7 +5,7 @@ Their limits are never reached, so every answer is OK with a full status and eve
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from bench.load import BUILD, frame
 from ratelimitd.algorithms import HOLDS_MOST
@@ -29,6 +29,9 @@ SIZES: Final = (1, 3, 8)
 
 PEERS: Final = BUILD / "peers"
 """The folder for the files that peers load."""
+
+LIMITS: Final = "limits.yaml"
+"""The file of Limitador in it."""
 
 Entries = Sequence[tuple[str, str]]
 
@@ -68,6 +71,13 @@ def requests(descriptors: int = 1, keys: int = 1, first: int = 0) -> Iterator[by
         yield _request(domain(descriptors), [[(key, user(number))] for key in KEYS[:descriptors]])
 
 
+def probe(descriptors: int, hits: int, by: str) -> Any:
+    """Return a request of a user who is in no measurement, with this number of hits for each of its descriptors."""
+    built = _message(domain(descriptors), [[(key, by)] for key in KEYS[:descriptors]])
+    built.hits_addend = hits
+    return built
+
+
 class Kind(NamedTuple):
     """A kind of policy: its file for this many keys, the descriptor of a user's request, and the hits in that."""
 
@@ -83,6 +93,10 @@ def kind_requests(kind: Kind, keys: int) -> Iterator[bytes]:
 
 
 def _request(domain: str, descriptors: Sequence[Entries], hits: int | None = None) -> bytes:
+    return frame(_message(domain, descriptors, hits).SerializeToString())
+
+
+def _message(domain: str, descriptors: Sequence[Entries], hits: int | None = None) -> Any:
     built = message("envoy.service.ratelimit.v3.RateLimitRequest")(domain=domain)
     for entries in descriptors:
         added = built.descriptors.add()
@@ -90,7 +104,7 @@ def _request(domain: str, descriptors: Sequence[Entries], hits: int | None = Non
             added.entries.add(key=key, value=value)
         if hits is not None:
             added.hits_addend.value = hits
-    return frame(built.SerializeToString())
+    return built
 
 
 def _file(domain: str, lines: Sequence[str], head: str = "") -> str:
@@ -147,11 +161,17 @@ def limitador() -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_for_peers(folder: Path = PEERS) -> Iterator[Path]:
-    """Write the files that peers load: a RUNTIME_ROOT for envoyproxy/ratelimit, and the limits for Limitador."""
-    config = folder / "ratelimit" / "config"
-    config.mkdir(parents=True, exist_ok=True)
-    texts = {config / f"{domain(size)}.yaml": policy(descriptors=size) for size in SIZES}
-    for path, text in {**texts, folder / "limits.yaml": limitador()}.items():
+def peer_files() -> Mapping[str, str]:
+    """Return the files that peers load, by their path in ``PEERS``: policies for envoyproxy/ratelimit, and limits."""
+    return {
+        **{f"ratelimit/config/{domain(size)}.yaml": policy(descriptors=size) for size in SIZES},
+        LIMITS: limitador(),
+    }
+
+
+def write_for_peers(folder: Path = PEERS) -> None:
+    """Write the files that peers load: ``folder`` is then a RUNTIME_ROOT, and has the limits for Limitador."""
+    for name, text in peer_files().items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-        yield path

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
-from bench import beside
+from bench import beside, peer_services
 from bench.builds import GRPCIO, STORE_BUDGET, Build, builds
 from bench.cases import Case, Scale, further_rows, main_rows
 from bench.load import FailedCallsError, Load, h2load, run
 from bench.measure import digits, shown, thousands
+from bench.peer_services import Peer
 from bench.report import Report
 from testkit import server
 from testkit.errors import BenchError
@@ -30,7 +31,7 @@ RATIOS: Final = {"rate": "calls/s", "cpu": "CPU", "alone_p50": "alone p50"}
 """The columns of ratios for each peer: titles by number."""
 
 
-def measure(scale: Scale, peers: Sequence[Subject], command: str) -> Report:
+def measure(scale: Scale, peers: Sequence[Peer], command: str) -> Report:
     """Measure the main rows with every build, and peers in the rows of their store."""
     cases = main_rows(scale.many)
     title = f"RLS: one core, {CONNECTIONS} connections with {STREAMS} concurrent calls each, then one call at a time"
@@ -43,11 +44,8 @@ def measure_further(scale: Scale, command: str) -> Report:
     return _report("policies", title, further_rows(scale.many), scale._replace(every=False), [], command)
 
 
-def _report(
-    part: str, title: str, cases: Sequence[Case], scale: Scale, peers: Sequence[Subject], command: str
-) -> Report:
+def _report(part: str, title: str, cases: Sequence[Case], scale: Scale, peers: Sequence[Peer], command: str) -> Report:
     where = cores()
-    beside.pin_peers(peers, where)
     chosen, notes = builds()
     data: list[dict[str, Any]] = []
     for number, case in enumerate(cases):
@@ -73,14 +71,14 @@ def measured_in(build: Build, case: Case) -> bool:
 
 
 def measure_case(
-    case: Case, scale: Scale, chosen: Sequence[Build], peers: Sequence[Subject], where: Cores, notes: list[str]
+    case: Case, scale: Scale, chosen: Sequence[Build], peers: Sequence[Peer], where: Cores, notes: list[str]
 ) -> list[dict[str, Any]]:
     """Measure a case; all services run at the same time and are measured alternately, so that conditions are equal."""
     rounds: dict[str, list[dict[str, float]]] = {}
     frames = [*case.requests()]
-    with _subjects(case, chosen, where) as started:
+    with _subjects(case, chosen, where) as ours, peer_services.started(peers, where) as theirs:
         for number in range(scale.repeats):
-            for subject in (*started, *peers):
+            for subject in (*ours, *theirs):
                 measured = _without_failures(case, frames, scale, subject, where, notes, warm=number == 0)
                 rounds.setdefault(subject.name, []).extend(measured)
     return beside.rows({"case": case.name}, rounds, scale.repeats, [*RATIOS])
@@ -179,7 +177,7 @@ def _about(where: Cores, scale: Scale) -> str:
     )
 
 
-def _about_peers(peers: Sequence[Subject]) -> Iterator[str]:
+def _about_peers(peers: Sequence[Peer]) -> Iterator[str]:
     if peers:
         stores = ", ".join(f"{each.name}: {'Redis' if each.store == 'redis' else each.store}" for each in peers)
         yield f"a peer is measured in the rows of the store that it uses ({stores})"
@@ -194,7 +192,7 @@ def _busiest(data: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"the load generator used at most {busiest}"
 
 
-def _row(each: Mapping[str, Any], peers: Sequence[Subject]) -> list[str]:
+def _row(each: Mapping[str, Any], peers: Sequence[Peer]) -> list[str]:
     def cell(name: str, scale: float, form: Any = digits) -> str:
         return shown(each, name, scale, form) if name in each else ""
 

@@ -1,4 +1,4 @@
-"""The processes under measurement: the service as a user starts it, its Redis, and peers that are already running."""
+"""The processes under measurement: the service as a user starts it, and its Redis."""
 
 import json
 import re
@@ -48,23 +48,6 @@ class Subject(NamedTuple):
     debug: str = ""
     store: str = ""
     redis: tuple[int, ...] = ()
-
-
-PEER: Final = "NAME=HOST:PORT,store=memory|redis[,pid=N][,redis=N]"
-
-
-def peer(text: str) -> Subject:
-    """Parse ``PEER``; raises ValueError."""
-    name, separator, rest = text.partition("=")
-    address, *options = rest.split(",")
-    given = dict(option.partition("=")[::2] for option in options)
-    host, _, port = address.rpartition(":")
-    numbers = [given.get("pid", "0"), given.get("redis", "0")]
-    known = given.keys() <= {"store", "pid", "redis"} and given.get("store") in {"memory", "redis"}
-    if not (name and separator and host and port.isdigit() and known and all(each.isdigit() for each in numbers)):
-        raise ValueError(f"'{text}' is not a peer; write {PEER}")
-    pid, redis = map(int, numbers)
-    return Subject(name, address, pid, store=given["store"], redis=(redis,) if redis else ())
 
 
 @cache
@@ -117,7 +100,7 @@ def service(
             record = logged(process, log, "serving")
             yield Subject(name, record["grpc"], process.pid, record["http"], log, record.get("debug", ""))
         finally:
-            _end(process)
+            end(process)
 
 
 def logged(process: "subprocess.Popen[bytes]", log: Path, message: str) -> dict[str, Any]:
@@ -145,7 +128,8 @@ def waited(log: Path, message: str, alive: Any = lambda: True, after: int = 0) -
     return None
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Terminate a process, and kill it if it still runs after ``STOP_SECONDS``."""
     process.terminate()
     try:
         process.wait(STOP_SECONDS)
@@ -188,7 +172,7 @@ def redis(cores: Cores, *more: str) -> Iterator[tuple[str, int]]:
                 time.sleep(0.01)
             yield f"127.0.0.1:{port}", process.pid
         finally:
-            _end(process)
+            end(process)
 
 
 def free_port() -> int:

@@ -7,10 +7,11 @@ from click.testing import CliRunner
 from bench import beside, rls
 from bench.__main__ import main
 from bench.builds import GRPCIO, INTERPRETED, SHIPPED
-from bench.policy import KEYS, SIZES, domain, limitador, requests, write_for_peers
+from bench.peer_services import peer
+from bench.policy import KEYS, SIZES, domain, limitador, peer_files, requests
 from ratelimitd.policy_file import parse
 from ratelimitd.proto import message
-from testkit.server import Subject, peer
+from testkit.server import Subject
 
 GO = Subject("go", "h:1", 7, store="redis")
 
@@ -31,7 +32,7 @@ def test_a_peer_is_a_name_an_address_and_a_store():
 )  # fmt: skip
 def test_a_peer_that_cannot_be_is_refused_with_the_form(text):
     """An invalid peer is an error that shows the syntax."""
-    with pytest.raises(ValueError, match="NAME=HOST:PORT"):
+    with pytest.raises(ValueError, match=r"NAME=memory.*NAME=HOST:PORT"):
         peer(text)
 
 
@@ -43,11 +44,11 @@ def test_a_peer_may_not_take_the_name_of_one_of_ours(name):
     assert "give the peer another name" in said.output
 
 
-def test_peers_load_the_domain_of_each_number_of_descriptors(tmp_path):
+def test_peers_load_the_domain_of_each_number_of_descriptors():
     """Each file of envoyproxy/ratelimit is a policy of one domain with a limit for each descriptor of a request."""
-    files = [path for path in write_for_peers(tmp_path) if path.parent.name == "config"]
+    files = {name: text for name, text in peer_files().items() if name.startswith("ratelimit/config/")}
     assert len(files) == len(SIZES)
-    parsed = parse([(path.name, path.read_bytes()) for path in files])
+    parsed = parse([(name, text.encode()) for name, text in files.items()])
     assert set(parsed.domains) == {domain(size).encode() for size in SIZES}
     assert sum(len(node.limits) for node in parsed.nodes) == sum(SIZES)
 
