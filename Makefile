@@ -1,6 +1,6 @@
 # All targets run in .venv. .venv/.ready has what running needs, .venv/.dev what tests, lint and the demo need besides.
 # `make setup` also compiles the core, if its sources changed; run, lint, quick and mutants do not wait for that.
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 ENVOY := .venv-envoy/bin/envoy
@@ -66,7 +66,7 @@ image: .venv/.dev
 	@scripts/image $(ARCHIVE)
 
 # Hashes of the pinned requirements, asked of the index that pip is configured with: after a change of a pin.
-hashes:
+hashes: .venv/.ready
 	$(BIN)/python scripts/hashes.py
 
 # The image's bill of materials, in build/sbom.cdx.json.

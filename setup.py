@@ -166,7 +166,7 @@ class BuildPy(build_py):
 
 
 class SDist(sdist):
-    """Packs the sources, and the commit that they are of: who builds them has no repository."""
+    """Packs the sources, and their commit: a build of an sdist has no repository."""
 
     def make_release_tree(self, base_dir: str, files: list[str]) -> None:
         """Copy the sources into the folder that is packed."""

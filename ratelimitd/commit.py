@@ -4,6 +4,7 @@ An editable installation has no record, which the next edit would make wrong. Th
 package: setup.py runs it by its path.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,18 +47,24 @@ def of_tree(root: Path) -> str:
 
     Another repository that the folder lies in, such as that of a project with its virtual environment, is not asked.
     """
-    head = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else ""
+    head = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
     if not head:
         return ""
-    return head + (DIRTY if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    # A new file of the package is built into it; elsewhere builds and their user leave files.
+    changed = ("--untracked-files=no",), ("--untracked-files=normal", "--", "ratelimitd")
+    return head + ("" if all(_git(root, "status", "--porcelain", *each) == "" for each in changed) else DIRTY)
 
 
-def _git(root: Path, *arguments: str) -> str:
+def _git(root: Path, *arguments: str) -> str | None:
+    """Return the output of git, or None if it fails or is missing."""
     import subprocess  # noqa: PLC0415 -- takes longer to import than the record to read
 
-    command = ["git", "-C", str(root), "--no-optional-locks", *arguments]
+    # With its folder named, git searches no other, and reads the clone of another user, as a container mounts it.
+    # Hooks of another repository set GIT_DIR and GIT_INDEX_FILE.
+    command = ["git", f"--git-dir={root}/.git", f"--work-tree={root}", "--no-optional-locks", *arguments]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 -- no text of others
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)  # noqa: S603 -- no text of others
     except (OSError, subprocess.CalledProcessError):
-        return ""
+        return None
     return done.stdout.strip()

@@ -15,7 +15,7 @@ PYTHONS: Final = (11, 12, 13, 14)
 
 MACHINES: Final = ("x86_64", "aarch64")
 
-PIN: Final = re.compile(r"(?P<name>[\w.-]+)==(?P<version>[^\s;\\]+)")
+PIN: Final = re.compile(r"(?P<name>[\w.-]+)==(?P<version>[^\s;]+)")
 WHEEL: Final = re.compile(r".+-(?P<python>[^-]+)-(?P<abi>[^-]+)-(?P<platform>[^-]+)\.whl")
 
 Files = Sequence[dict[str, Any]]
@@ -26,8 +26,9 @@ def main(paths: Sequence[str]) -> None:
     """Write the hashes into the named files, all requirements*.txt by default."""
     fetch = index()
     for path in [Path(each) for each in paths] or sorted(Path().glob("requirements*.txt")):
-        path.write_text(hashed(path.read_text(encoding="utf-8"), fetch), encoding="utf-8")
-        print(f"{path}: {len(PIN.findall(path.read_text(encoding='utf-8')))} packages", file=sys.stderr)
+        text = hashed(path.read_text(encoding="utf-8"), fetch)
+        path.write_text(text, encoding="utf-8")
+        print(f"{path}: {sum(1 for line in text.splitlines() if PIN.match(line))} packages", file=sys.stderr)
 
 
 def index() -> Callable[[str], Files]:
@@ -54,9 +55,13 @@ def hashed(text: str, fetch: Callable[[str], Files]) -> str:
     """Return a requirements file with the hashes of its pins; comments stay."""
     lines: list[str] = []
     for line in text.splitlines():
-        pin = PIN.match(line)
+        if line.startswith(" "):
+            continue  # a hash of before
+        pin = PIN.fullmatch(line.removesuffix(" \\"))
         if pin is None:
-            lines += [line] if not line.startswith(" ") else []
+            if not line.startswith("#"):
+                raise SystemExit(f"{line!r}: write NAME==VERSION alone, or a comment")
+            lines.append(line)
             continue
         found = chosen(fetch(pin["name"]), pin["version"])
         if not found:

@@ -17,7 +17,6 @@ from urllib.parse import quote
 ROOT: Final = Path(__file__).parents[1]
 LOCK: Final = ("requirements.txt", "requirements-otel.txt")
 PIN: Final = re.compile(r"^([\w.-]+)==([^\s;\\]+)((?:\s*\\\n\s+--hash=sha256:[0-9a-f]{64})*)", re.MULTILINE)
-HASH: Final = re.compile(r"[0-9a-f]{64}")
 STATUS: Final = "var/lib/dpkg/status.d"
 MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -74,7 +73,7 @@ def pins() -> list[tuple[str, str, list[str]]]:
 def installed_packages(root: Path | None) -> Mapping[str, metadata.Distribution]:
     """Return the installed packages by name: of the image, or of the Python that runs this."""
     folders = [str(each) for each in root.glob("opt/ratelimitd/lib/python*/site-packages")] if root else None
-    found = metadata.distributions(path=folders) if folders else metadata.distributions()
+    found = metadata.distributions() if folders is None else metadata.distributions(path=folders)
     return {canonical(each.metadata["Name"]): each for each in found}
 
 

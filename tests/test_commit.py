@@ -1,12 +1,11 @@
-"""The commit of what is built, and where it is shown."""
+"""The commit that a build records, and the places that show it."""
 
-import os
 import re
 import shutil
-import subprocess
 import tarfile
 import tomllib
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +13,7 @@ from ratelimitd import __commit__
 from ratelimitd.cli.version import EXTRAS, version_text
 from ratelimitd.commit import RECORD, VARIABLE, of_tree, recorded, to_record
 from ratelimitd.compiled import PURE
+from testkit.git import git
 from tests.test_builds import SETUP, run
 from tests.test_compiled import PROJECT, ROOT
 
@@ -33,16 +33,6 @@ modules = []
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def git(folder, *arguments):
-    """Run git there, as a user of its own."""
-    own = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
-    names = {f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    done = subprocess.run(
-        ["git", *arguments], cwd=folder, env={**os.environ, **own, **names}, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
-
-
 @pytest.fixture
 def repository(tmp_path):
     """A repository of one commit."""
@@ -55,10 +45,14 @@ def repository(tmp_path):
 
 @pytest.mark.process
 def test_a_repository_is_asked_and_a_change_is_told(repository):
-    """A file that git does not know is no change: builds leave some."""
+    """A file that git does not know is one in the package, which it is built into, and none elsewhere."""
     head = git(repository, "rev-parse", "HEAD")
     (repository / "new.txt").write_text("")
     assert of_tree(repository) == to_record(repository, {}) == head
+    (repository / "ratelimitd").mkdir()
+    (repository / "ratelimitd" / "new.py").write_text("")
+    assert of_tree(repository) == f"{head}+dirty"
+    (repository / "ratelimitd" / "new.py").unlink()
     (repository / "a.txt").write_text("2")
     assert of_tree(repository) == f"{head}+dirty"
 
@@ -69,6 +63,25 @@ def test_another_repository_around_is_not_asked(repository):
     inside = repository / "inside"
     inside.mkdir()
     assert of_tree(inside) == to_record(inside, {}) == ""
+    (inside / ".git").mkdir()
+    assert of_tree(inside) == ""
+
+
+@pytest.mark.process
+def test_a_hook_of_another_repository_changes_nothing(repository, tmp_path_factory, monkeypatch):
+    """Git sets GIT_DIR for hooks, one of which may install this package."""
+    monkeypatch.setenv("GIT_DIR", str(repository / ".git"))
+    assert of_tree(tmp_path_factory.mktemp("other")) == ""
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    assert of_tree(repository) != ""
+
+
+@pytest.mark.process
+def test_what_git_cannot_compare_is_not_called_clean(repository):
+    """As with an index that is damaged."""
+    head = git(repository, "rev-parse", "HEAD")
+    (repository / ".git" / "index").write_text("damaged")
+    assert of_tree(repository) == f"{head}+dirty"
 
 
 @pytest.mark.process
@@ -133,6 +146,13 @@ def test_the_version_says_commit_transport_extras_and_python():
     assert re.fullmatch(r"extras:    (none|\w+(, \w+)*)", lines[3])
     assert re.fullmatch(r"python:    3\.\d+\.\d+\S*", lines[4])
     assert len(lines) == 5
+
+
+@pytest.mark.process
+def test_an_extension_of_an_older_build_is_named(monkeypatch):
+    """It serves, so the version does not say grpcio."""
+    monkeypatch.setattr("ratelimitd.transport._nghttp2", SimpleNamespace(), raising=False)
+    assert "transport: nghttp2 of an older build\n" in version_text()
 
 
 def test_every_extra_can_be_told():

@@ -1,4 +1,4 @@
-"""What is published: the files of the sdist, the metadata, and the run where no compiler is."""
+"""The release files: the contents of the sdist, the metadata, and an installation without a compiler."""
 
 import os
 import shutil

@@ -76,6 +76,20 @@ def test_hashes_are_of_what_supported_pythons_install(filename, taken):
     assert HASHES["fits"](filename) is taken
 
 
+def test_hashes_take_the_place_of_those_before():
+    """And comments stay."""
+    files = [{"filename": "a-1-py3-none-any.whl", "hashes": {"sha256": "new"}}]
+    text = "# why\na==1 \\\n    --hash=sha256:old\n"
+    assert HASHES["hashed"](text, lambda _: files) == text.replace("old", "new")
+
+
+@pytest.mark.parametrize("line", ["a>=1", "a", "a[b]==1", 'a==1; python_version < "3.12"', "-r other.txt", ""])
+def test_a_line_that_gets_no_hash_is_an_error(line):
+    """Pip would refuse it at each installation."""
+    with pytest.raises(SystemExit, match="write NAME==VERSION alone, or a comment"):
+        HASHES["hashed"](f"{line}\n", lambda _: [])
+
+
 def test_an_sdist_is_admitted_where_a_wheel_is_missing():
     """And not where each Python has a wheel, so that no code of it runs at an installation."""
     files = [

@@ -22,7 +22,7 @@ WRITES = {
 }
 """Permissions of jobs beyond reading the repository, each with its reason in the workflow."""
 
-HOSTS = re.compile(r"\b[a-z0-9-]+\.(?:io|org|com|dev|net)\b(?!/)|https?:")
+HOSTS = re.compile(r"\b[a-z0-9-]+\.(?:io|org|com|dev|net)\b|https?:")
 """Hosts: a registry is the default of an action, or a variable."""
 
 
@@ -86,8 +86,8 @@ def test_jobs_end_and_runs_of_one_branch_do_not_add_up(workflow):
     assert [
         job for job, settings in jobs(workflow) if "uses" not in settings and "timeout-minutes" not in settings
     ] == []
-    called = "workflow_call" in (content.get("on") or content.get(True))
-    assert called or content["concurrency"]["group"], name
+    only_called = list(content.get("on") or content.get(True)) == ["workflow_call"]
+    assert only_called or content["concurrency"]["group"], name
 
 
 def test_what_runs_is_a_script_of_the_repository(workflow):

@@ -45,7 +45,7 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     is_eager=True,
     expose_value=False,
     callback=_version,
-    help="Show version and build, and exit.",
+    help="Show version, commit, transport and extras, and exit.",
 )
 @click.pass_context
 def main(context: click.Context) -> None:

@@ -41,12 +41,14 @@ def _commit() -> str:
 def _transport() -> str:
     """Name the library that serves gRPC by default, with its version; grpcio is not imported, which takes longer."""
     try:
-        from ratelimitd.transport._nghttp2 import library_version  # noqa: PLC0415 -- may not be built
+        from ratelimitd.transport import _nghttp2  # noqa: PLC0415 -- may not be built
     except ImportError:
         from importlib.metadata import version  # noqa: PLC0415 -- only needed here
 
         return f"grpcio {version('grpcio')}"
-    return f"nghttp2 {library_version()}"
+    # An extension in a source tree may be older than what calls it.
+    known = getattr(_nghttp2, "library_version", lambda: "of an older build")
+    return f"nghttp2 {known()}"
 
 
 def _found(module: str) -> bool:

@@ -60,7 +60,7 @@ def test_commands_that_the_program_names_exist():
 
 
 def test_hints_name_extras_that_can_be_installed():
-    """By the name of the package, as those install it that read the hint."""
+    """By the name of the package, which a reader of the hint installs."""
     sources = [path.read_text() for path in (ROOT / "ratelimitd").rglob("*.py")]
     hinted = re.findall(r"pip install '([^']*)'", "\n".join(sources))
     assert set(hinted) == {f"ratelimitd[{extra}]" for extra in EXTRAS}

@@ -1,8 +1,13 @@
 """The compiled core and the extension: a wheel brings both and their library, an sdist where no compiler is neither."""
 
+import re
 from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
+RECORDS = (".git", "ratelimitd/commit.txt")
+"""One of them is in the tree that a release is built from: a clone, or its sdist."""
 
 
 @pytest.mark.compiled
@@ -23,6 +28,13 @@ def test_the_service_maps_the_library_of_the_wheel(installed):
     (library,) = {line.split()[-1] for line in maps.splitlines() if "libnghttp2" in line}
     assert Path(library).parent.name == "ratelimitd.libs"
     assert Path(library).is_relative_to(installed.bin.parent)
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not any((ROOT / each).exists() for each in RECORDS), reason="nothing names the commit")
+def test_its_version_says_the_commit(installed):
+    """An installation has no repository to ask: the build has to write it into the package."""
+    assert re.search(r"^commit: +[0-9a-f]{40}(\+dirty)?$", installed.run("ratelimitd", "--version"), re.MULTILINE)
 
 
 @pytest.mark.interpreted

@@ -1,7 +1,8 @@
-"""Keys in Redis: what is asked, and the form of the keys that it makes, of every version.
+"""Keys in Redis: questions, and the forms of the keys that they make, in each version since the oldest that is tested.
 
-A change of a form is listed by appending to ``FORMS``, and in docs/stability.md. While versions with different forms
-run beside each other, each counts for itself, so a limit may admit twice its number; ``test_rolling.py`` holds that.
+A change of a form is listed by appending to ``FORMS``, and in docs/stability.md, which has the earlier ones too. While
+versions with different forms run beside each other, each counts for itself, so a limit may admit twice its number;
+``test_rolling.py`` holds that.
 """
 
 import json

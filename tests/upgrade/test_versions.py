@@ -47,6 +47,13 @@ def test_the_last_tag_of_a_version_is(repository):
     assert older(repository.root) == "v0.10.0"
 
 
+def test_the_first_release_is_compared_with_the_named_commit(repository):
+    """And not with itself, which every version passes."""
+    first = commit(repository)
+    commit(repository, "v0.9.0")
+    assert older(repository.root, first) == first
+
+
 def test_without_a_tag_it_is_the_named_commit(repository):
     """One that the repository lacks is an error, unless the clone is shallow."""
     first = commit(repository)

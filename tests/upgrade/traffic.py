@@ -53,8 +53,11 @@ class Traffic:
         self._ending = True
         await asyncio.gather(*self._callers)
 
-    async def go_on(self, rounds=5):
-        """Return when each limit has been asked this number of times more, by one caller or several."""
+    async def go_on(self, rounds=12):
+        """Return when each limit has been asked this number of times more, by one caller or several.
+
+        Four times that is more than the small limit, so each test uses it up.
+        """
         goal = {(key, value): self._asked[key, value] + rounds for key in (*PLAIN, *RESERVING) for value in QUOTA}
         goal[PLACES, "small"] = self._asked[PLACES, "small"] + rounds
         async with self._more:

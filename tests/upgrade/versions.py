@@ -1,13 +1,15 @@
 """The version that this tree is upgraded from: its commit, and its package in a folder."""
 
-import io
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
 import pytest
+
+from testkit.git import git
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,16 +22,12 @@ class NoHistoryError(Exception):
     """This tree does not have the older version; the message says why."""
 
 
-def git(root, *arguments, text=True):
-    """Run git in this tree; raises CalledProcessError."""
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=text, check=True)
-    return done.stdout.strip() if text else done.stdout
-
-
 def older(root, baseline=BASELINE):
     """Return the last tag of a version before the commit of a tree, or the baseline. Raises NoHistoryError."""
     if not (root / ".git").exists():
         raise NoHistoryError("this tree is no clone of the repository, so it has no older version")
+    if shutil.which("git") is None:
+        raise NoHistoryError("git is not installed, so the older version cannot be read")
     found = last_tag(root) or baseline
     if has(root, found):
         return found
@@ -40,12 +38,10 @@ def older(root, baseline=BASELINE):
 
 def last_tag(root):
     """Return it, or an empty text. A release has a tag itself, and is compared with the one before it."""
-    for commit in ("HEAD^", "HEAD"):
-        try:
-            return git(root, "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*", commit)
-        except subprocess.CalledProcessError:
-            continue
-    return ""
+    try:
+        return git(root, "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*", "HEAD^")
+    except subprocess.CalledProcessError:
+        return ""
 
 
 def has(root, commit):
@@ -58,8 +54,9 @@ def has(root, commit):
 
 def unpacked(root, commit, folder):
     """Write the package of that commit into a folder; it runs with this environment's libraries, interpreted."""
-    packed = git(root, "archive", commit, "ratelimitd", text=False)
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+    packed = folder / "package.tar"
+    git(root, "archive", "--output", str(packed), commit, "ratelimitd")
+    with tarfile.open(packed) as archive:
         archive.extractall(folder, filter="data")
     return folder
 
