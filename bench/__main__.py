@@ -91,7 +91,7 @@ def _peer_proxy(text: str) -> PeerProxy:
 
 
 def _places() -> str:
-    return ", ".join(f"{place} is the {value}" for place, value in PEER_PLACES.items())
+    return ", ".join(f"{place} is {value}" for place, value in PEER_PLACES.items())
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})

@@ -34,12 +34,12 @@ LOAD_SECONDS: Final = 5.0
 
 LISTEN, PORT, FREE, REDIS, RUNTIME, FILE = "{listen}", "{port}", "{free}", "{redis}", "{runtime}", "{limits}"
 PEER_PLACES: Final[Mapping[str, str]] = {
-    LISTEN: "host:port of the gRPC listener",
+    LISTEN: "the host:port of the gRPC listener",
     PORT: "its port alone",
     FREE: "another free port, a different one each time",
-    REDIS: "host:port of a Redis of its own",
-    RUNTIME: "RUNTIME_ROOT of envoyproxy/ratelimit with the policy of the bench, in ratelimit/config",
-    FILE: "limits file of Limitador with the same policy",
+    REDIS: "the host:port of a Redis of its own",
+    RUNTIME: "the RUNTIME_ROOT of envoyproxy/ratelimit with the policy of the bench, in ratelimit/config",
+    FILE: "the limits file of Limitador with the same policy",
 }
 """Placeholders of a command."""
 

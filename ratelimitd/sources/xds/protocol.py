@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 PACE: Final = 1.0
-"""Seconds between two NACKs, and before an answer to a response that brought nothing new: a mended policy waits for as
+"""Seconds between two NACKs, and before an answer to a response that brought nothing new: a corrected policy waits as
 long."""
 
 RETRY: Final = 60.0
