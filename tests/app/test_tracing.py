@@ -134,7 +134,7 @@ def test_the_start_says_what_to_install(monkeypatch):
     """TRACING_ENABLED without the extra ends the start, with the command that installs it."""
     monkeypatch.delitem(sys.modules, "ratelimitd.tracing.otlp", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
-    with pytest.raises(StartError, match=r"install the extra `otel` \(pip install '.\[otel\]'\)"):
+    with pytest.raises(StartError, match=r"install the extra `otel` \(pip install 'ratelimitd\[otel\]'\)"):
         tracing.tracer_of(load({"TRACING_ENABLED": "true"}, {}))
 
 
