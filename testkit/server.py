@@ -157,12 +157,12 @@ def redis_cluster(cores: Cores) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 @contextmanager
 def redis(cores: Cores, *more: str) -> Iterator[tuple[str, int]]:
-    """Run a redis-server without persistence on the core of Redis; yields its host:port and its pid."""
+    """Run a redis-server as docs/operations.md would have it on the core of Redis; yields its host:port and its pid."""
     if shutil.which("redis-server") is None:
         raise BenchError(MISSING.format("redis-server"))
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
         log, port = Path(folder, "log"), free_port()
-        options = ["--save", "", "--bind", "127.0.0.1", "--port", str(port), "--dir", folder, *more]
+        options = ["--save", "", "--hz", "100", "--bind", "127.0.0.1", "--port", str(port), "--dir", folder, *more]
         with log.open("wb") as stream:
             process = subprocess.Popen(pinned(cores.redis, ["redis-server", *options]), stdout=stream)
         try:

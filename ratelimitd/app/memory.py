@@ -31,7 +31,7 @@ log = get_logger(__name__)
 
 MIB: Final = 1 << 20
 
-IDLE_BYTES: Final = {"nghttp2": 45 * MIB, "grpcio": 57 * MIB}
+IDLE_BYTES: Final = {"nghttp2": 49 * MIB, "grpcio": 61 * MIB}
 """A compiled process that has not decided a request yet, by transport: docs/performance.md, "The idle sidecar"."""
 
 GRPC_CLIENT_BYTES: Final = 14 * MIB

@@ -18,6 +18,9 @@ SHARE: Final = 3
 FULL: Final = 0.8
 """Share of maxmemory above which to warn: the rest is the reserve for a peak."""
 
+EXPIRY_SHARE: Final = 0.25
+"""Longest time for which Redis removes expired keys without a pause, in 1/hz s, with ``active-expire-effort 1``."""
+
 EXPIRES_SOON: Final = 14 * 86_400
 """Seconds: 90-day certificates are usually renewed with 30 days left, so with 14 the renewal has failed."""
 
@@ -167,6 +170,17 @@ def _replicas(facts: Facts) -> Iterator[Finding]:
         yield warn(subject, found, "add a replica (REPLICAOF)")
 
 
+def _expiry(facts: Facts) -> Iterator[Finding]:
+    """Check how long Redis may remove expired keys without a pause: it answers no call meanwhile."""
+    budget, hz = facts.server.redis.budget, _number(facts.info or {}, "configured_hz")
+    if hz and EXPIRY_SHARE / hz > budget:
+        found = (
+            f"hz is {hz}: while many keys expire, it removes them for {EXPIRY_SHARE / hz * 1000:.0f} ms at a time; "
+            f"STORE_BUDGET is {budget * 1000:g} ms"
+        )
+        yield warn(facts.server.subject, found, "CONFIG SET hz 100")
+
+
 def _disk(facts: Facts) -> Iterator[Finding]:
     """Check for disk writes and forks that delay calls."""
     info, subject, budget = facts.info or {}, facts.server.subject, facts.server.redis.budget
@@ -213,6 +227,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _clock,
     _memory,
     _replicas,
+    _expiry,
     _disk,
     _idle,
     _certificate,

@@ -16,7 +16,7 @@ def good(tmp_path):
 @pytest.fixture(scope="module")
 def server():
     """A redis-server as docs/operations.md would have it; whoever changes its settings puts them back."""
-    with redis_server("--maxmemory", "100mb", "--maxmemory-policy", "noeviction") as running:
+    with redis_server("--maxmemory", "100mb", "--maxmemory-policy", "noeviction", "--hz", "100") as running:
         yield running
 
 

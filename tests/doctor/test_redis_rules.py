@@ -90,6 +90,17 @@ def test_replicas(least, expected):
     assert level(redis_rules._replicas(facts(info=info, config={"min-replicas-to-write": least}))) is expected
 
 
+@pytest.mark.parametrize(("hz", "budget", "warned"), [("10", 0.015, True), ("10", 0.03, False), ("17", 0.015, False)])
+def test_keys_that_expire(hz, budget, warned):
+    """Redis removes them for a quarter of each 1/hz s: longer than the budget is a warning, with the time."""
+    about = facts(info={"configured_hz": hz})
+    about.server = about.server._replace(redis=about.server.redis._replace(budget=budget))
+    found = [finding.found for finding in redis_rules._expiry(about)]
+    assert found == (
+        ["hz is 10: while many keys expire, it removes them for 25 ms at a time; STORE_BUDGET is 15 ms"] * warned
+    )
+
+
 def test_forks():
     """A fork that took longer than the budget is a warning, a shorter one is nothing to tell."""
     assert list(redis_rules._disk(facts(info={"latest_fork_usec": "14000"}))) == []
