@@ -1,6 +1,7 @@
 """Charts of the measurements, for the docs."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,9 +14,11 @@ from bench.builds import GRPCIO, INTERPRETED, SHIPPED
 from bench.measure import digits
 from bench.report import Report
 
-# The palette of Okabe and Ito, distinguishable with color blindness and in print: ours, then peers.
-COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-PEERS: Final = tuple(COLOURS[place] for place in (2, 3, 5))
+# The palette of Okabe and Ito, distinguishable with color blindness and in print, with gray for black, which bars hide.
+COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#F0E442")
+PEERS: Final = tuple(COLOURS[place] for place in (2, 3, 5, 0, 4, 1, 6, 7))
+"""In the order in which names without a colour of their own get those that are free."""
+
 INK: Final = "#333333"
 FAINT: Final = "#DDDDDD"
 NAMED: Final = {SHIPPED: COLOURS[0], INTERPRETED: COLOURS[4], GRPCIO: COLOURS[1], "nghttp2": COLOURS[0]}
@@ -120,12 +123,20 @@ DRAWN: Final = {
 }  # fmt: skip
 
 
+def _colours(names: Sequence[str]) -> dict[str, str]:
+    """Return the colour of each name; they differ for as many names as the palette has colours."""
+    if names == [""]:
+        return {"": COLOURS[0]}
+    own = {name: NAMED[name] for name in names if name in NAMED}
+    free = [colour for colour in PEERS if colour not in own.values()]
+    return own | dict(zip([name for name in names if name not in own], cycle(free), strict=False))
+
+
 def _bars(figure: Figure, data: Sequence[dict[str, Any]], group: str, panels: Sequence[tuple[str, float, str]]) -> None:
     """Draw a panel for each number, with a row for each ``group`` and a bar for each measured service."""
     rows = list(dict.fromkeys(each[group] for each in data))
     names = list(dict.fromkeys(each["by"] for each in data))
-    others = [name for name in names if name not in NAMED]
-    colours = NAMED | dict(zip(others, COLOURS if names == [""] else PEERS, strict=False))
+    colours = _colours(names)
     figure.set_size_inches(4 + 2.6 * len(panels), 1.4 + len(rows) * (0.2 + 0.2 * len(names)))
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     thick = BAR / len(names)
@@ -134,7 +145,7 @@ def _bars(figure: Figure, data: Sequence[dict[str, Any]], group: str, panels: Se
             found = [each for each in data if each["by"] == name and number in each]
             middles = [rows.index(each[group]) - BAR / 2 + thick * (place + 0.5) for each in found]
             values = [each[number]["median"] * scale for each in found]
-            drawn = axes.barh(middles, values, thick * 0.9, color=colours.get(name, COLOURS[0]), label=name)
+            drawn = axes.barh(middles, values, thick * 0.9, color=colours[name], label=name)
             axes.bar_label(drawn, [digits(value) for value in values], padding=3, fontsize="x-small", color=INK)
         _dress(axes, title)
     all_axes[0].set_yticks(range(len(rows)), rows)

@@ -40,6 +40,13 @@ def test_the_title_the_legend_and_the_charts_cover_nothing(part, names):
     assert all(whole.x0 <= each.x0 and each.x1 <= whole.x1 and each.y1 <= whole.y1 for each in boxes)
 
 
+@pytest.mark.parametrize("names", [NAMES, ("nginx", "no limits", "limits", "in Redis", "go gateway", "caddy")])
+def test_each_service_has_a_colour_of_its_own(names):
+    """Also where none of them is a build of ours."""
+    (legend,) = _chart("proxy", names).legends
+    assert len({each.get_facecolor() for each in legend.get_patches()}) == len(names)
+
+
 def test_a_chart_without_names_has_a_title_alone():
     """The algorithms are compared with each other, not with services."""
     figure = _chart("rls", [""])
