@@ -25,6 +25,8 @@ START_SECONDS: Final = 120.0
 """Timeout for a service with 100,000 rules to start; a slow machine parses them in 20 s."""
 
 STOP_SECONDS: Final = 10.0
+CLUSTER_SECONDS: Final = 20.0
+"""Timeout for a cluster to be ready; a new master waits for 2 s, and its bus for up to a second."""
 
 
 class Subject(NamedTuple):
@@ -152,7 +154,19 @@ def redis_cluster(cores: Cores) -> Iterator[tuple[str, tuple[int, ...]]]:
         started = [stack.enter_context(redis(cores, "--cluster-enabled", "yes")) for _ in range(3)]
         nodes, pids = zip(*started, strict=True)
         subprocess.run(["redis-cli", "--cluster", "create", *nodes, "--cluster-yes"], check=True, capture_output=True)
+        # Each node by itself: a new master rejects commands for up to 2 s after the slots are known.
+        until = time.monotonic() + CLUSTER_SECONDS
+        while not all("cluster_state:ok" in _cluster_info(node) for node in nodes):
+            if time.monotonic() > until:
+                raise BenchError(f"the cluster {','.join(nodes)} is not ready after {CLUSTER_SECONDS:g} s")
+            time.sleep(0.05)
         yield ",".join(nodes), pids
+
+
+def _cluster_info(node: str) -> str:
+    host, _, port = node.rpartition(":")
+    command = ["redis-cli", "-h", host, "-p", port, "CLUSTER", "INFO"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @contextmanager
